@@ -1,0 +1,81 @@
+"""The CIFAR residual networks: v1 of He et al. 2015 and v2 of He et al. 2016.
+
+Parameters with convolution biases and projection shortcuts, ten classes, as Keras counts them:
+v1 20: 274,442; v1 110: 1,742,762; v2 110: 3,323,210; v2 164: 4,972,682; v2 1001: 30,539,498.
+"""
+
+import keras
+
+from resnet.models import blocks
+
+STAGES = (16, 32, 64)
+
+
+def blocks_per_stage(depth, layers_per_stage):
+    """n of depth = layers_per_stage * n + 2. Raises ValueError for any other depth."""
+    n, rest = divmod(depth - 2, layers_per_stage)
+    if rest or n < 1:
+        raise ValueError(f"depth is {layers_per_stage}n+2 with n >= 1, not {depth}")
+    return n
+
+
+def check(num_classes, shortcut):
+    if num_classes < 2:
+        raise ValueError(f"num_classes is at least 2, not {num_classes}")
+    if shortcut not in ("projection", "identity"):
+        raise ValueError(f"shortcut is projection or identity, not {shortcut}")
+
+
+def resnet_v1(
+    input_shape, num_classes, depth=20, shortcut="projection", conv_bias=True, l2=1e-4
+):
+    """ResNet of depth 6n+2: basic blocks in stages of 16, 32 and 64 filters.
+
+    He et al. 2015, section 4.2. Maps float images `(N, H, W, C)` to logits `(N, num_classes)`.
+    Raises ValueError for a depth that is not 6n+2.
+    """
+    n = blocks_per_stage(depth, 6)
+    check(num_classes, shortcut)
+    conv_options = {"bias": conv_bias, "l2": l2}
+    inputs = keras.Input(input_shape, name="images")
+    x = blocks.conv(inputs, STAGES[0], 3, name="stem_conv", **conv_options)
+    x = blocks.relu(blocks.norm(x, "stem_bn"), "stem_relu")
+    for stage, filters in enumerate(STAGES, 1):
+        for block in range(1, n + 1):
+            strides = 2 if stage > 1 and block == 1 else 1
+            name = f"stage{stage}_block{block}"
+            x = blocks.basic_block(x, filters, strides, shortcut, name=name, **conv_options)
+    return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"resnet_v1_{depth}")
+
+
+def resnet_v2(
+    input_shape, num_classes, depth=29, shortcut="projection", conv_bias=True, l2=1e-4
+):
+    """Pre-activation ResNet of depth 9n+2: bottlenecks of 16, 64 and 128 filters, 64 to 256 out.
+
+    He et al. 2016, in the widths of the Keras example. Maps float images `(N, H, W, C)` to logits
+    `(N, num_classes)`. Raises ValueError for a depth that is not 9n+2.
+    """
+    n = blocks_per_stage(depth, 9)
+    check(num_classes, shortcut)
+    conv_options = {"bias": conv_bias, "l2": l2}
+    inputs = keras.Input(input_shape, name="images")
+    x = blocks.conv(inputs, STAGES[0], 3, name="stem_conv", **conv_options)
+    x = blocks.relu(blocks.norm(x, "stem_bn"), "stem_relu")
+    filters = STAGES[0]
+    for stage, out_filters in enumerate((4 * f for f in STAGES), 1):
+        for block in range(1, n + 1):
+            first = block == 1
+            x = blocks.preactivation_bottleneck(
+                x,
+                filters,
+                out_filters,
+                strides=2 if stage > 1 and first else 1,
+                kind=shortcut,
+                activated=stage == 1 and first,
+                name=f"stage{stage}_block{block}",
+                **conv_options,
+            )
+        filters = out_filters
+    x = blocks.relu(blocks.norm(x, "final_bn"), "final_relu")
+    return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"resnet_v2_{depth}")
