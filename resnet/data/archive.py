@@ -1,0 +1,71 @@
+"""Fetch and unpack an archive so that what lies in place is always whole."""
+
+import hashlib
+import logging
+import shutil
+import sys
+import tarfile
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from resnet.errors import UserError
+
+log = logging.getLogger(__name__)
+CHUNK = 1 << 20
+
+
+def unpack(archive, folder, destination, sha256):
+    """Check `archive` against its hash and put its top folder `folder` into `destination`.
+
+    Raises UserError for a wrong hash, a broken archive or a member that leads out of the folder.
+    """
+    check(archive, sha256)
+    destination.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination, prefix=".unpack-") as aside:
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(aside, filter="data")
+            (Path(aside) / folder).rename(destination / folder)
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise UserError(f"{archive}: cannot be unpacked: {error}; delete it and try again") from error
+
+
+def check(archive, sha256):
+    """Raise UserError unless the file has this SHA-256."""
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise UserError(
+            f"{archive} ({archive.stat().st_size:,} bytes) is damaged: SHA-256 {found}, "
+            f"expected {sha256}\ndelete it and try again, or use data=digits, which needs no download"
+        )
+
+
+def download(url, path, sha256):
+    """Fetch `url` to `path` with a progress bar; it appears there only when whole and right."""
+    part = path.with_name(path.name + ".part")
+    log.info("downloading %s to %s", url, path)
+    try:
+        with urllib.request.urlopen(url, timeout=30) as reply, part.open("wb") as file:
+            size = int(reply.headers.get("Content-Length", 0)) or None
+            with tqdm.wrapattr(reply, "read", total=size, file=sys.stderr, desc=path.name) as body:
+                shutil.copyfileobj(body, file, CHUNK)
+        check(part, sha256)
+        part.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"{url} cannot be downloaded: {error}\nput {path.name} into {path.parent}, "
+            "or use data=digits, which needs no download"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def lock(folder):
+    """One process at a time prepares `folder`; the others wait, then find it ready."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / ".lock")

@@ -1,0 +1,114 @@
+"""What every data source returns, and how a source is cut into subsets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from resnet.errors import UserError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 `(N, H, W, C)` with labels int32 `(N,)`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.labels)
+
+    def take(self, index):
+        return Split(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Scale to [0, 1], subtract `mean`, divide by `std` (float32, broadcast over images)."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    def __call__(self, images):
+        """uint8 images, NumPy or TensorFlow cast to float32, to normalised ones."""
+        return (images / 255.0 - self.mean) / self.std
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training, test and (or None) validation images, and the statistics of the training images."""
+
+    train: Split
+    test: Split
+    class_names: list[str]
+    normalization: Normalization
+    validation: Split | None = None
+
+    @property
+    def image_shape(self):
+        return self.train.images.shape[1:]
+
+    @property
+    def num_classes(self):
+        return len(self.class_names)
+
+    @property
+    def watched(self):
+        """Name and images of what plateau and best checkpoint watch."""
+        if self.validation is not None:
+            return "validation", self.validation
+        return "test", self.test
+
+
+def make_dataset(
+    train, test, class_names, *, train_size, test_size, validation_split, normalization, seed
+):
+    """A Dataset of class-balanced subsets; None for a size takes all.
+
+    `validation_split` is the fraction of the training images held out, class by class. Raises
+    UserError for a size that the source cannot give.
+    """
+    train = subset(train, train_size, seed, "train_size")
+    test = subset(test, test_size, seed, "test_size")
+    validation = None
+    if validation_split:
+        validation, train = _cut(train, round(validation_split * len(train)), seed, "validation_split")
+    statistics = measure(train.images, normalization)
+    return Dataset(train, test, class_names, statistics, validation)
+
+
+def subset(split, size, seed, name):
+    """`size` images with the classes in the same proportion, in their old order."""
+    if size is None or size == len(split):
+        return split
+    return _cut(split, size, seed, name)[0]
+
+
+def _cut(split, size, seed, name):
+    classes = len(np.unique(split.labels))
+    if not classes <= size <= len(split) - classes:
+        raise UserError(
+            f"data.{name}: {size} images do not cut {len(split)} with {classes} classes; "
+            f"give {classes} to {len(split) - classes}, or null for all"
+        )
+    chosen, rest = train_test_split(
+        np.arange(len(split)), train_size=size, stratify=split.labels, random_state=seed
+    )
+    return split.take(np.sort(chosen)), split.take(np.sort(rest))
+
+
+def measure(images, kind):
+    """Normalization of training images: `pixel_mean` (one mean a pixel) or `channel` (mean, std)."""
+    if kind == "pixel_mean":
+        mean = images.mean(0, dtype=np.float64) / 255
+        return Normalization(mean.astype(np.float32), np.ones(1, np.float32))
+    if kind == "channel":
+        levels = np.stack([np.bincount(c.ravel(), minlength=256) for c in np.moveaxis(images, -1, 0)])
+        share, value = levels / levels.sum(1, keepdims=True), np.arange(256) / 255
+        mean = share @ value
+        std = np.sqrt(np.maximum(share @ value**2 - mean**2, 1e-12))
+        return Normalization(mean.astype(np.float32), std.astype(np.float32))
+    raise ValueError(f"normalization is pixel_mean or channel, not {kind}")
+
