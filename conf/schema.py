@@ -1,0 +1,130 @@
+"""Types and ranges of what conf/ holds, checked before TensorFlow is imported."""
+
+import os
+import sys
+from typing import Annotated, Literal
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class ConfigError(Exception):
+    """A value in the configuration that cannot be; the text says what would be right."""
+
+
+def node(**fields):
+    """The schema of one node: these keys, of these types, and no others."""
+    required = {name: (kind, ...) for name, kind in fields.items()}
+    return create_model("Node", __config__=ConfigDict(strict=True, extra="forbid"), **required)
+
+
+SOURCE = {
+    "train_size": Count | None,
+    "test_size": Count | None,
+    "validation_split": Share,
+    "normalization": Literal["pixel_mean", "channel"],
+    "seed": int,
+}
+RESNET = {
+    "depth": Count,
+    "shortcut": Literal["projection", "identity"],
+    "conv_bias": bool,
+    "l2": NotNegative,
+}
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "resnet.data.cifar10": node(dir=str, **SOURCE),
+    "resnet.data.digits": node(**SOURCE),
+    "resnet.models.resnet_v1": node(**RESNET),
+    "resnet.models.resnet_v2": node(**RESNET),
+    "keras.optimizers.Adam": node(learning_rate=Positive, beta_1=Share, beta_2=Share, epsilon=Positive),
+    "keras.optimizers.SGD": node(learning_rate=Positive, momentum=Share, nesterov=bool),
+    "resnet.augmentation.none": node(),
+    "resnet.augmentation.shift_flip": node(shift=Share, flip=bool),
+    "resnet.augmentation.crop_flip": node(padding=Annotated[int, Field(ge=0)], flip=bool),
+    "resnet.schedules.Constant": node(),
+    "resnet.schedules.Steps": node(boundaries=list[Positive | Count], factors=list[Positive]),
+    "resnet.schedules.Plateau": node(
+        factor=Annotated[float, Field(gt=0, lt=1)],
+        patience=Count,
+        cooldown=Annotated[int, Field(ge=0)],
+        min_delta=NotNegative,
+        min_lr=NotNegative,
+    ),
+    "resnet.trainer.Trainer": node(
+        epochs=Count,
+        batch_size=Count,
+        max_steps=Count | None,
+        precision=Literal["float32", "bfloat16", "auto"],
+        plateau=dict | None,
+        seed=int,
+    ),
+}
+LAYERS_PER_STAGE = {"resnet.models.resnet_v1": 6, "resnet.models.resnet_v2": 9}
+
+
+def check(config: DictConfig) -> None:
+    """Raise ConfigError for the first key or value that cannot be. Targets not listed are not checked."""
+    tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    if not isinstance(tree["seed"], int) or not 0 <= tree["seed"] < 2**31:
+        raise ConfigError(f"seed={tree['seed']}: expected an integer from 0 to 2**31 - 1")
+    for group, values in tree.items():
+        if isinstance(values, dict):
+            _check_node(group, values)
+
+
+def _check_node(path, values):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            _check_node(f"{path}.{key}", value)
+    target = values.get("_target_")
+    if target in SCHEMAS:
+        try:
+            SCHEMAS[target].model_validate({k: v for k, v in values.items() if k != "_target_"})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, (path, *first["loc"][:2])))
+            raise ConfigError(f"{name}={first['input']}: {first['msg'].lower()}") from error
+    if target in LAYERS_PER_STAGE:
+        _check_depth(path, values["depth"], LAYERS_PER_STAGE[target])
+    if target == "resnet.schedules.Steps":
+        _check_steps(path, values)
+
+
+def _check_depth(path, depth, layers):
+    n = (depth - 2) // layers
+    if n < 1 or (depth - 2) % layers:
+        nearest = " and ".join(str(layers * k + 2) for k in (n, n + 1) if k >= 1)
+        raise ConfigError(f"{path}.depth={depth}: depth is {layers}n+2; nearest: {nearest}")
+
+
+def _check_steps(path, values):
+    boundaries = values["boundaries"]
+    if len(boundaries) != len(values["factors"]) or boundaries != sorted(set(boundaries)):
+        raise ConfigError(f"{path}: boundaries must rise, with one of factors for each")
+
+
+def command(main) -> None:
+    """Run a Hydra main; what the user can mend ends in one or two lines and exit code 1."""
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing
+    try:
+        main()
+    except Exception as error:
+        if full or not _is_users(error):
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        print("\n".join(lines[:2]), file=sys.stderr)
+        sys.exit(1)
+
+
+def _is_users(error):
+    return isinstance(error, ConfigError | HydraException | OmegaConfBaseException) or (
+        type(error).__name__ == "UserError"
+    )

@@ -1,0 +1,264 @@
+"""The training loop: several steps a call, on tf.distribute, under schedule x plateau."""
+
+import logging
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from resnet.errors import UserError
+
+log = logging.getLogger(__name__)
+STEPS_PER_CALL = 16
+EVALUATION_BATCH = 500
+
+
+def native_bfloat16():
+    """Whether the device that trains has bfloat16 arithmetic of its own."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return details.get("compute_capability", (0, 0)) >= (8, 0)
+    try:
+        with open("/proc/cpuinfo") as file:
+            return any(flag in file.read() for flag in ("avx512_bf16", "amx_bf16"))
+    except OSError:
+        return False
+
+
+def set_precision(precision):
+    """Make float32 or mixed bfloat16 (float32 weights, statistics and loss) Keras' policy.
+
+    `auto` takes bfloat16 where the hardware has it. Returns the name of what was chosen.
+    """
+    if precision == "auto":
+        precision = "bfloat16" if native_bfloat16() else "float32"
+        log.info("precision auto: %s", precision)
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
+    return precision
+
+
+class Trainer:
+    """Trains a Keras model on arrays in memory.
+
+    Args:
+        epochs: epochs to train.
+        batch_size: images a step, over all replicas.
+        max_steps: stop after so many steps, or None.
+        precision: `float32`, `bfloat16` or `auto`.
+        plateau: a `schedules.Plateau`, or None.
+        seed: of the order of the images and of their augmentation.
+        strategy: a `tf.distribute.Strategy`; None for the default one.
+    """
+
+    def __init__(
+        self, epochs, batch_size, max_steps=None, precision="float32", plateau=None, seed=1, strategy=None
+    ):
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.max_steps = max_steps
+        self.plateau = plateau
+        self.seed = seed
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.precision = set_precision(precision)
+        self.step = 0
+
+    def scope(self):
+        """Where model and optimizer must be built."""
+        return self.strategy.scope()
+
+    def compile(self, model, optimizer, schedule, augment, dataset):
+        """Bind what is to be trained; `model` and `optimizer` come from `scope()`."""
+        if len(dataset.train) < self.batch_size:
+            raise UserError(
+                f"trainer.batch_size={self.batch_size} is more than the {len(dataset.train)} "
+                "training images; give a smaller one"
+            )
+        self.model, self.optimizer, self.dataset = model, optimizer, dataset
+        self.schedule, self.augment = schedule, augment
+        self.base_rate = float(optimizer.learning_rate.numpy())
+        self.watched_name, self.watched = dataset.watched
+        with self.scope():
+            optimizer.build(model.trainable_variables)
+            self.metrics = {
+                "loss": keras.metrics.Mean(),
+                "accuracy": keras.metrics.SparseCategoricalAccuracy(),
+            }
+        self._train_steps = self._compile_training()
+        self._evaluated = None
+
+    def fit(self, callbacks=()):
+        """Train to the last epoch; returns the epochs' logs, a dict of floats for each."""
+        callbacks = keras.callbacks.CallbackList(
+            list(callbacks), model=self.model, epochs=self.epochs, steps=self.steps_per_epoch
+        )
+        if self.watched_name == "test":
+            log.info("no validation split: plateau and best checkpoint watch the test images")
+        history = []
+        self.model.stop_training = False
+        callbacks.on_train_begin()
+        for epoch in range(self.epochs):
+            callbacks.on_epoch_begin(epoch)
+            logs = self._train_epoch(epoch, callbacks)
+            history.append(logs)
+            callbacks.on_epoch_end(epoch, logs)
+            if self.model.stop_training or self.finished:
+                break
+        callbacks.on_train_end(history[-1])
+        return history
+
+    def evaluate(self, split):
+        """Loss (weight decay included) and accuracy of a Split, as floats."""
+        if split is not self._evaluated:
+            self._evaluated, self._evaluate_batch = split, self._compile_evaluation(split)
+        self._reset_metrics()
+        for start in range(0, len(split), EVALUATION_BATCH):
+            self._evaluate_batch(tf.range(start, min(start + EVALUATION_BATCH, len(split))))
+        return self._read_metrics()
+
+    @property
+    def steps_per_epoch(self):
+        return -(-len(self.dataset.train) // self.batch_size)
+
+    @property
+    def finished(self):
+        return self.max_steps is not None and self.step >= self.max_steps
+
+    def rate(self, epoch):
+        """The rate at `epoch` (float) and its two factors."""
+        scheduled = self.base_rate * self.schedule(epoch)
+        rate = self.plateau.bound(scheduled) if self.plateau else scheduled
+        return {
+            "learning_rate": rate,
+            "schedule_factor": scheduled / self.base_rate,
+            "plateau_factor": rate / scheduled if scheduled else 1.0,
+        }
+
+    def _train_epoch(self, epoch, callbacks):
+        started, first_step = time.perf_counter(), self.step
+        self._reset_metrics()
+        images = 0
+        for indices in self._calls(epoch):
+            steps = np.arange(self.step, self.step + len(indices))
+            rates = [self.rate(step / self.steps_per_epoch)["learning_rate"] for step in steps]
+            callbacks.on_train_batch_begin(self.step - first_step)
+            self._train_steps(
+                tf.constant(indices, tf.int32), tf.constant(steps, tf.int32), tf.constant(rates, tf.float32)
+            )
+            self.step += len(indices)
+            images += indices.size
+            seconds = time.perf_counter() - started
+            logs = {**self._read_metrics(), "learning_rate": rates[-1], "images_per_second": images / seconds}
+            self._check_finite(logs["loss"], epoch, rates[-1])
+            callbacks.on_train_batch_end(self.step - first_step - 1, logs)
+        seconds = time.perf_counter() - started
+        return self._close_epoch(epoch, {**self._read_metrics(), "images_per_second": images / seconds})
+
+    def _close_epoch(self, epoch, logs):
+        started = time.perf_counter()
+        watched = self.evaluate(self.watched)
+        logs |= {f"{self.watched_name}_{name}": value for name, value in watched.items()}
+        logs |= self.rate((self.step - 1) / self.steps_per_epoch)
+        logs |= {"evaluation_seconds": time.perf_counter() - started, "steps": self.step}
+        if self.plateau and self.plateau.update(watched["loss"], logs["learning_rate"]):
+            log.info("epoch %d: plateau factor is now %.4g", epoch + 1, self.plateau.factor)
+        now, then = self.rate(epoch + 1)["schedule_factor"], logs["schedule_factor"]
+        if now != then and epoch + 1 < self.epochs:
+            log.info("epoch %d: schedule factor is now %.4g", epoch + 1, now)
+        return logs
+
+    def _calls(self, epoch):
+        """Index blocks `(steps, batch)` of one shuffled epoch; the first and a partial one stand alone."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset.train))
+        whole = len(order) // self.batch_size
+        batches = order[: whole * self.batch_size].reshape(whole, self.batch_size)
+        cuts = [1, *range(1 + STEPS_PER_CALL, whole, STEPS_PER_CALL)] if self.step == 0 else range(
+            STEPS_PER_CALL, whole, STEPS_PER_CALL
+        )
+        rest = order[whole * self.batch_size :]
+        blocks = np.split(batches, list(cuts))
+        if len(rest) >= self.strategy.num_replicas_in_sync:
+            blocks.append(rest[None])
+        for block in blocks:
+            left = len(block) if self.max_steps is None else self.max_steps - self.step
+            if left > 0 and len(block):
+                yield block[:left]
+
+    def _compile_training(self):
+        images, labels = self._on_device(self.dataset.train)
+        normalize = self.dataset.normalization
+        strategy, optimizer = self.strategy, self.optimizer
+
+        def replica_step(indices, step):
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            mine = indices[replica :: strategy.num_replicas_in_sync]
+            batch, target = tf.gather(images, mine), tf.gather(labels, mine)
+            seed = tf.random.experimental.stateless_fold_in(tf.stack([self.seed, step]), replica)
+            batch = self.augment(normalize(tf.cast(batch, tf.float32)), seed)
+            with tf.GradientTape() as tape:
+                logits = self.model(batch, training=True)
+                losses = keras.losses.sparse_categorical_crossentropy(target, logits, from_logits=True)
+                decay = tf.add_n(self.model.losses) if self.model.losses else 0.0
+                share = tf.size(mine) / tf.size(indices)
+                loss = tf.reduce_sum(losses) / tf.cast(tf.size(indices), tf.float32)
+                loss += decay * tf.cast(share, tf.float32)
+            variables = self.model.trainable_variables
+            optimizer.apply_gradients(
+                zip(tape.gradient(loss, variables), variables, strict=True)
+            )
+            self._update_metrics(target, logits, losses + decay)
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, None], tf.int32),
+                tf.TensorSpec([None], tf.int32),
+                tf.TensorSpec([None], tf.float32),
+            ],
+            jit_compile=False,
+        )
+        def train_steps(indices, steps, rates):
+            for i in tf.range(tf.shape(indices)[0]):
+                optimizer.learning_rate.assign(rates[i])
+                strategy.run(replica_step, (indices[i], steps[i]))
+
+        return train_steps
+
+    def _compile_evaluation(self, split):
+        images, labels = self._on_device(split)
+
+        def replica_step(indices):
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            mine = indices[replica :: self.strategy.num_replicas_in_sync]
+            batch, target = tf.gather(images, mine), tf.gather(labels, mine)
+            logits = self.model(self.dataset.normalization(tf.cast(batch, tf.float32)), training=False)
+            losses = keras.losses.sparse_categorical_crossentropy(target, logits, from_logits=True)
+            decay = tf.add_n(self.model.losses) if self.model.losses else 0.0
+            self._update_metrics(target, logits, losses + decay)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], jit_compile=False)
+        def evaluate_batch(indices):
+            self.strategy.run(replica_step, (indices,))
+
+        return evaluate_batch
+
+    def _on_device(self, split):
+        return tf.constant(split.images), tf.constant(split.labels)
+
+    def _update_metrics(self, target, logits, losses):
+        self.metrics["loss"].update_state(losses)
+        self.metrics["accuracy"].update_state(target, logits)
+
+    def _reset_metrics(self):
+        for metric in self.metrics.values():
+            metric.reset_state()
+
+    def _read_metrics(self):
+        return {name: float(metric.result()) for name, metric in self.metrics.items()}
+
+    def _check_finite(self, loss, epoch, rate):
+        if not np.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss} in epoch {epoch + 1}, by step {self.step}, at learning rate {rate:.3g}\n"
+                "lower optimizer.learning_rate"
+            )
