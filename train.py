@@ -5,6 +5,7 @@ import time
 STARTED = time.time()
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from conf.schema import check, command
@@ -20,7 +21,7 @@ def train(config: DictConfig) -> float:
     from resnet.run import Run
 
     keras.utils.set_random_seed(config.seed)
-    run = Run(hydra.core.hydra_config.HydraConfig.get().runtime.output_dir, OmegaConf.to_yaml(config), STARTED)
+    run = Run(HydraConfig.get().runtime.output_dir, OmegaConf.to_yaml(config), STARTED)
     dataset = instantiate(config.data)
     trainer = instantiate(config.trainer)
     with trainer.scope():

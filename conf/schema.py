@@ -71,12 +71,20 @@ LAYERS_PER_STAGE = {"resnet.models.resnet_v1": 6, "resnet.models.resnet_v2": 9}
 
 def check(config: DictConfig) -> None:
     """Raise ConfigError for the first key or value that cannot be. Targets not listed are not checked."""
-    tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    tree = {group: _plain(config[group]) for group in config}
     if not isinstance(tree["seed"], int) or not 0 <= tree["seed"] < 2**31:
         raise ConfigError(f"seed={tree['seed']}: expected an integer from 0 to 2**31 - 1")
     for group, values in tree.items():
         if isinstance(values, dict):
             _check_node(group, values)
+
+
+def _plain(value):
+    return (
+        OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+        if OmegaConf.is_config(value)
+        else value
+    )
 
 
 def _check_node(path, values):

@@ -173,8 +173,10 @@ class Trainer:
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset.train))
         whole = len(order) // self.batch_size
         batches = order[: whole * self.batch_size].reshape(whole, self.batch_size)
-        cuts = [1, *range(1 + STEPS_PER_CALL, whole, STEPS_PER_CALL)] if self.step == 0 else range(
-            STEPS_PER_CALL, whole, STEPS_PER_CALL
+        cuts = (
+            [1, *range(1 + STEPS_PER_CALL, whole, STEPS_PER_CALL)]
+            if self.step == 0
+            else range(STEPS_PER_CALL, whole, STEPS_PER_CALL)
         )
         rest = order[whole * self.batch_size :]
         blocks = np.split(batches, list(cuts))
@@ -204,9 +206,7 @@ class Trainer:
                 loss = tf.reduce_sum(losses) / tf.cast(tf.size(indices), tf.float32)
                 loss += decay * tf.cast(share, tf.float32)
             variables = self.model.trainable_variables
-            optimizer.apply_gradients(
-                zip(tape.gradient(loss, variables), variables, strict=True)
-            )
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
             self._update_metrics(target, logits, losses + decay)
 
         @tf.function(

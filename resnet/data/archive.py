@@ -37,7 +37,10 @@ def unpack(archive, folder, destination, sha256):
 def check(archive, sha256):
     """Raise UserError unless the file has this SHA-256."""
     with archive.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    found = digest.hexdigest()
     if found != sha256:
         raise UserError(
             f"{archive} ({archive.stat().st_size:,} bytes) is damaged: SHA-256 {found}, "

@@ -62,9 +62,7 @@ class Dataset:
         return "test", self.test
 
 
-def make_dataset(
-    train, test, class_names, *, train_size, test_size, validation_split, normalization, seed
-):
+def make_dataset(train, test, class_names, *, train_size, test_size, validation_split, normalization, seed):
     """A Dataset of class-balanced subsets; None for a size takes all.
 
     `validation_split` is the fraction of the training images held out, class by class. Raises
@@ -111,4 +109,3 @@ def measure(images, kind):
         std = np.sqrt(np.maximum(share @ value**2 - mean**2, 1e-12))
         return Normalization(mean.astype(np.float32), std.astype(np.float32))
     raise ValueError(f"normalization is pixel_mean or channel, not {kind}")
-

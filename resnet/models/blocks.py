@@ -46,9 +46,7 @@ def basic_block(x, filters, strides, kind, *, name, **conv_options):
     return relu(keras.layers.Add(name=f"{name}_add")([x, y]), f"{name}_relu2")
 
 
-def preactivation_bottleneck(
-    x, filters, out_filters, strides, kind, *, activated, name, **conv_options
-):
+def preactivation_bottleneck(x, filters, out_filters, strides, kind, *, activated, name, **conv_options):
     """1x1, 3x3, 1x1 convolutions, each after its BN and ReLU (He et al. 2016, figure 4e).
 
     `activated` says that x has just been normalised and rectified, so the first pair is left out.
@@ -66,6 +64,4 @@ def preactivation_bottleneck(
 def classifier(x, num_classes):
     """Global average pooling and a dense layer: float32 logits `(N, num_classes)`."""
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.layers.Dense(
-        num_classes, kernel_initializer="he_normal", dtype="float32", name="logits"
-    )(x)
+    return keras.layers.Dense(num_classes, kernel_initializer="he_normal", dtype="float32", name="logits")(x)

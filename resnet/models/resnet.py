@@ -26,9 +26,7 @@ def check(num_classes, shortcut):
         raise ValueError(f"shortcut is projection or identity, not {shortcut}")
 
 
-def resnet_v1(
-    input_shape, num_classes, depth=20, shortcut="projection", conv_bias=True, l2=1e-4
-):
+def resnet_v1(input_shape, num_classes, depth=20, shortcut="projection", conv_bias=True, l2=1e-4):
     """ResNet of depth 6n+2: basic blocks in stages of 16, 32 and 64 filters.
 
     He et al. 2015, section 4.2. Maps float images `(N, H, W, C)` to logits `(N, num_classes)`.
@@ -48,9 +46,7 @@ def resnet_v1(
     return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"resnet_v1_{depth}")
 
 
-def resnet_v2(
-    input_shape, num_classes, depth=29, shortcut="projection", conv_bias=True, l2=1e-4
-):
+def resnet_v2(input_shape, num_classes, depth=29, shortcut="projection", conv_bias=True, l2=1e-4):
     """Pre-activation ResNet of depth 9n+2: bottlenecks of 16, 64 and 128 filters, 64 to 256 out.
 
     He et al. 2016, in the widths of the Keras example. Maps float images `(N, H, W, C)` to logits

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from resnet import augmentation
+
+IMAGES = tf.constant(np.random.default_rng(0).normal(size=(64, 20, 21, 3)).astype("float32"))
+SEED = tf.constant([1, 2])
+
+
+@pytest.mark.parametrize("make", [augmentation.none, augmentation.shift_flip, augmentation.crop_flip])
+def test_seeded_and_shaped(make):
+    augment = make()
+    np.testing.assert_array_equal(augment(IMAGES, SEED), augment(IMAGES, SEED))
+    assert augment(IMAGES, SEED).shape == IMAGES.shape
+
+
+def test_another_seed_gives_other_pictures():
+    augment = augmentation.shift_flip()
+    assert np.any(augment(IMAGES, SEED) != augment(IMAGES, tf.constant([1, 3])))
+
+
+def test_flip_mirrors_about_half():
+    flipped = augmentation.shift_flip(shift=0.0)(IMAGES, SEED).numpy()
+    same = np.all(flipped == IMAGES, axis=(1, 2, 3))
+    mirrored = np.all(flipped == IMAGES[:, :, ::-1], axis=(1, 2, 3))
+    assert np.all(same ^ mirrored)
+    assert 16 < mirrored.sum() < 48
+
+
+def test_crop_is_a_window_of_the_padded_picture():
+    padded = np.pad(IMAGES, ((0, 0), (4, 4), (4, 4), (0, 0)))
+    cropped = augmentation.crop_flip(4, flip=False)(IMAGES, SEED).numpy()
+    windows = set()
+    for picture, source in zip(cropped, padded, strict=True):
+        found = [
+            (y, x)
+            for y in range(9)
+            for x in range(9)
+            if np.array_equal(source[y : y + 20, x : x + 21], picture)
+        ]
+        assert found
+        windows.update(found)
+    assert len(windows) > 20

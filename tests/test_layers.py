@@ -1,0 +1,33 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from resnet.layers import FusedBatchNormalization
+
+
+@pytest.mark.parametrize(("policy", "atol"), [("float32", 2e-5), ("mixed_bfloat16", 5e-2)])
+@pytest.mark.parametrize("shape", [(8, 6, 5, 4), (1, 1, 2, 4)])
+@pytest.mark.parametrize("training", [True, False])
+def test_same_as_keras(policy, atol, shape, training):
+    images = tf.constant(np.random.default_rng(0).normal(2, 3, shape).astype("float32"))
+    upstream = tf.constant(np.random.default_rng(1).normal(1, 1, shape).astype("float32"))
+    results = []
+    for kind in (keras.layers.BatchNormalization, FusedBatchNormalization):
+        layer = kind(dtype=policy)
+        layer.build(shape)
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            outputs = tf.cast(layer(images, training=training), tf.float32)
+            loss = tf.reduce_sum(outputs * upstream)
+        gradients = tape.gradient(loss, [images, layer.gamma.value, layer.beta.value])
+        results.append([outputs, *gradients, layer.moving_mean.value, layer.moving_variance.value])
+    for keras_value, value in zip(*results, strict=True):
+        scale = max(1.0, float(tf.reduce_max(tf.abs(keras_value))))
+        np.testing.assert_allclose(keras_value / scale, value / scale, atol=atol)
+
+
+def test_other_ranks_and_masks_are_left_to_keras():
+    images = np.random.default_rng(0).normal(size=(8, 5)).astype("float32")
+    fused, stock = FusedBatchNormalization(), keras.layers.BatchNormalization()
+    np.testing.assert_array_equal(fused(images, training=True), stock(images, training=True))

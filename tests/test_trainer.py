@@ -1,0 +1,70 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from resnet import augmentation, schedules
+from resnet.data import digits
+from resnet.errors import UserError
+from resnet.models import resnet_v1
+from resnet.trainer import Trainer
+
+
+def small_digits():
+    return digits(train_size=200, test_size=100, validation_split=0.0, normalization="pixel_mean", seed=1)
+
+
+def trained(strategy=None, optimizer=None, **options):
+    keras.utils.set_random_seed(3)
+    dataset = small_digits()
+    trainer = Trainer(**{"epochs": 2, "batch_size": 50, "strategy": strategy} | options)
+    with trainer.scope():
+        model = resnet_v1(dataset.image_shape, 10, depth=8)
+        optimizer = optimizer or keras.optimizers.Adam(1e-3)
+    trainer.compile(model, optimizer, schedules.Constant(), augmentation.shift_flip(), dataset)
+    return trainer, trainer.fit()
+
+
+def test_loss_falls():
+    _, history = trained(epochs=4)
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+
+
+def test_same_seed_same_losses():
+    assert [e["loss"] for e in trained()[1]] == pytest.approx([e["loss"] for e in trained()[1]], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_replicas():
+    trainer, history = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), epochs=4)
+    assert trainer.strategy.num_replicas_in_sync == 2
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+
+
+def test_max_steps():
+    trainer, _ = trained(max_steps=3)
+    assert trainer.step == 3
+    assert int(trainer.optimizer.iterations.numpy()) == 3
+
+
+def test_keras_evaluates_to_the_same_numbers():
+    trainer, _ = trained()
+    test = trainer.dataset.test
+    images = trainer.dataset.normalization(test.images).astype(np.float32)
+    trainer.model.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
+    loss, accuracy = trainer.model.evaluate(images, test.labels, verbose=0)
+    ours = trainer.evaluate(test)
+    assert ours["loss"] == pytest.approx(loss, rel=1e-4)
+    assert ours["accuracy"] == pytest.approx(accuracy)
+
+
+def test_batch_larger_than_data():
+    with pytest.raises(UserError, match="batch_size"):
+        trained(batch_size=500)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run():
+    with pytest.raises(UserError, match="learning rate"):
+        trained(optimizer=keras.optimizers.SGD(1e20), epochs=4)
