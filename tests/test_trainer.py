@@ -26,7 +26,7 @@ def trained(strategy=None, optimizer=None, **options):
 
 
 def test_loss_falls():
-    _, history = trained(epochs=4)
+    _, history = trained(epochs=8, batch_size=20)
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
 
 
@@ -36,7 +36,7 @@ def test_same_seed_same_losses():
 
 @pytest.mark.slow
 def test_two_replicas():
-    trainer, history = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), epochs=4)
+    trainer, history = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), epochs=8, batch_size=20)
     assert trainer.strategy.num_replicas_in_sync == 2
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
 
