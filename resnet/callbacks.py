@@ -1,5 +1,6 @@
 """What a run leaves behind while it trains, as Keras callbacks."""
 
+import csv
 import logging
 import sys
 import time
@@ -65,6 +66,22 @@ class Timing(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs["epoch_seconds"] = time.perf_counter() - self.started
+
+
+class MetricsCsv(keras.callbacks.Callback):
+    """One row an epoch, appended as it ends."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {"epoch": epoch + 1, **logs}
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if not file.tell():
+                writer.writeheader()
+            writer.writerow(row)
 
 
 class TensorBoard(keras.callbacks.Callback):

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from resnet.callbacks import Progress, TensorBoard, Timing
+from resnet.callbacks import MetricsCsv, Progress, TensorBoard, Timing
 
 log = logging.getLogger(__name__)
 PACKAGES = ("tensorflow", "keras", "hydra-core", "numpy")
@@ -35,7 +35,7 @@ class Run:
         return [
             self.timing,
             TensorBoard(self.directory / "tensorboard", self.config_text),
-            keras.callbacks.CSVLogger(self.directory / "metrics.csv"),
+            MetricsCsv(self.directory / "metrics.csv"),
             keras.callbacks.ModelCheckpoint(checkpoints / "last.weights.h5", save_weights_only=True),
             keras.callbacks.ModelCheckpoint(
                 checkpoints / "best.weights.h5",
