@@ -11,6 +11,8 @@ import keras
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import resnet  # noqa: F401  registers the layers of saved models
+
 ROOT = Path(__file__).parent.parent
 TINY = ["data=digits", "data.train_size=100", "data.test_size=50", "model.depth=8", "trainer.max_steps=3"]
 
