@@ -1,15 +1,30 @@
 """Augmentation of whole batches inside the graph, keyed by a stateless seed.
 
-Each factory returns a function of a float batch `(B, H, W, C)` and an int32 seed `(2,)` that gives a
-batch of the same shape: equal seeds give equal pictures.
+Each factory returns a function of a Batch and an int32 seed `(2,)` that gives a Batch of the same
+shapes: equal seeds give equal pictures.
 """
+
+from typing import NamedTuple
 
 import tensorflow as tf
 
 
+class Batch(NamedTuple):
+    """What a transform sees and gives.
+
+    `images` are normalised float32 `(B, H, W, C)`, `labels` float32 one-hot `(B, K)`; `indices`
+    int32 `(B,)` name the images in the training set, and `epoch` is an int32 scalar counted from 0.
+    """
+
+    images: tf.Tensor
+    labels: tf.Tensor
+    indices: tf.Tensor
+    epoch: tf.Tensor
+
+
 def none():
     """The pictures as they are."""
-    return lambda images, seed: images
+    return lambda batch, seed: batch
 
 
 def shift_flip(shift=0.1, flip=True):
@@ -20,10 +35,11 @@ def shift_flip(shift=0.1, flip=True):
     if not 0 <= shift < 1:
         raise ValueError(f"augmentation: shift lies in [0, 1), not {shift}")
 
-    def augment(images, seed):
-        height, width = images.shape[1:3]
+    def augment(batch, seed):
+        height, width = batch.images.shape[1:3]
         rows, columns = round(shift * height), round(shift * width)
-        return _flip(_shift(images, seed, rows, columns, clamp=True), seed, flip)
+        images = _shift(batch.images, seed, rows, columns, clamp=True)
+        return batch._replace(images=_flip(images, seed, flip))
 
     return augment
 
@@ -33,8 +49,9 @@ def crop_flip(padding=4, flip=True):
     if padding < 0:
         raise ValueError(f"augmentation: padding is at least 0, not {padding}")
 
-    def augment(images, seed):
-        return _flip(_shift(images, seed, padding, padding, clamp=False), seed, flip)
+    def augment(batch, seed):
+        images = _shift(batch.images, seed, padding, padding, clamp=False)
+        return batch._replace(images=_flip(images, seed, flip))
 
     return augment
 

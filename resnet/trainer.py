@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from resnet.augmentation import Batch
 from resnet.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class Trainer:
             optimizer.build(model.trainable_variables)
             self.metrics = {
                 "loss": keras.metrics.Mean(),
-                "accuracy": keras.metrics.SparseCategoricalAccuracy(),
+                "accuracy": keras.metrics.CategoricalAccuracy(),
             }
         self._train_steps = self._compile_training()
         self._evaluated = None
@@ -195,19 +196,24 @@ class Trainer:
         def replica_step(indices, step):
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
             mine = indices[replica :: strategy.num_replicas_in_sync]
-            batch, target = tf.gather(images, mine), tf.gather(labels, mine)
             seed = tf.random.experimental.stateless_fold_in(tf.stack([self.seed, step]), replica)
-            batch = self.augment(normalize(tf.cast(batch, tf.float32)), seed)
+            batch = Batch(
+                normalize(tf.cast(tf.gather(images, mine), tf.float32)),
+                tf.one_hot(tf.gather(labels, mine), self.dataset.num_classes),
+                mine,
+                step // self.steps_per_epoch,
+            )
+            batch = self.augment(batch, seed)
             with tf.GradientTape() as tape:
-                logits = self.model(batch, training=True)
-                losses = keras.losses.sparse_categorical_crossentropy(target, logits, from_logits=True)
+                logits = self.model(batch.images, training=True)
+                losses = keras.losses.categorical_crossentropy(batch.labels, logits, from_logits=True)
                 decay = tf.add_n(self.model.losses) if self.model.losses else 0.0
                 share = tf.size(mine) / tf.size(indices)
                 loss = tf.reduce_sum(losses) / tf.cast(tf.size(indices), tf.float32)
                 loss += decay * tf.cast(share, tf.float32)
             variables = self.model.trainable_variables
             optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-            self._update_metrics(target, logits, losses + decay)
+            self._update_metrics(batch.labels, logits, losses + decay)
 
         @tf.function(
             input_signature=[
@@ -230,9 +236,10 @@ class Trainer:
         def replica_step(indices):
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
             mine = indices[replica :: self.strategy.num_replicas_in_sync]
-            batch, target = tf.gather(images, mine), tf.gather(labels, mine)
-            logits = self.model(self.dataset.normalization(tf.cast(batch, tf.float32)), training=False)
-            losses = keras.losses.sparse_categorical_crossentropy(target, logits, from_logits=True)
+            batch = self.dataset.normalization(tf.cast(tf.gather(images, mine), tf.float32))
+            target = tf.one_hot(tf.gather(labels, mine), self.dataset.num_classes)
+            logits = self.model(batch, training=False)
+            losses = keras.losses.categorical_crossentropy(target, logits, from_logits=True)
             decay = tf.add_n(self.model.losses) if self.model.losses else 0.0
             self._update_metrics(target, logits, losses + decay)
 
