@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.ndimage
 import tensorflow as tf
 
 from resnet import augmentation
@@ -48,3 +49,17 @@ def test_crop_is_a_window_of_the_padded_picture():
         assert found
         windows.update(found)
     assert len(windows) > 20
+
+
+def test_shift_is_that_of_keras():
+    """Shifts lie in [-10%, 10%] (read off two ramps), and SciPy, which Keras calls, gives the same picture."""
+    rows, columns = np.mgrid[:20, :21].astype("float32")
+    pictures = np.stack([np.stack([rows, columns, i[..., 0]], -1) for i in IMAGES.numpy()])
+    augment = augmentation.shift_flip(0.1, flip=False)
+    batch = augment(augmentation.Batch(tf.constant(pictures), LABELS, tf.range(64), tf.constant(0)), SEED)
+    shifts = batch.images.numpy()[:, 10, 10, :2] - 10
+    for shifted, source, shift in zip(batch.images.numpy(), pictures, shifts, strict=True):
+        expected = scipy.ndimage.shift(source[..., 2], -shift, order=1, mode="nearest")
+        np.testing.assert_allclose(shifted[..., 2], expected, atol=1e-4)
+    assert np.all(np.abs(shifts) <= [2.0, 2.1])
+    np.testing.assert_allclose(shifts.std(0), np.array([2.0, 2.1]) / 3**0.5, rtol=0.2)
