@@ -2,9 +2,10 @@
 
 import os
 import sys
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -98,7 +99,8 @@ def _check_node(path, values):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, (path, *first["loc"][:2])))
-            raise ConfigError(f"{name}={first['input']}: {first['msg'].lower()}") from error
+            given = "" if first["type"] == "missing" else f"={first['input']}"
+            raise ConfigError(f"{name}{given}: {first['msg'].lower()}") from error
     if target in LAYERS_PER_STAGE:
         _check_depth(path, values["depth"], LAYERS_PER_STAGE[target])
     if target == "resnet.schedules.Steps":
@@ -119,7 +121,7 @@ def _check_steps(path, values):
 
 
 def command(main) -> None:
-    """Run a Hydra main; what the user can mend ends in one or two lines and exit code 1."""
+    """Run a Hydra main; what the user can mend ends in one line on stderr and exit code 1."""
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing
     try:
@@ -127,8 +129,7 @@ def command(main) -> None:
     except Exception as error:
         if full or not _is_users(error):
             raise
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        print("\n".join(lines[:2]), file=sys.stderr)
+        print(_explain(error), file=sys.stderr)
         sys.exit(1)
 
 
@@ -136,3 +137,16 @@ def _is_users(error):
     return isinstance(error, ConfigError | HydraException | OmegaConfBaseException) or (
         type(error).__name__ == "UserError"
     )
+
+
+def _explain(error):
+    """The error on one line; for an unknown key with the keys that are there, the likely one first."""
+    key, siblings = getattr(error.__cause__, "key", None), getattr(error.__cause__, "parent_node", None)
+    if isinstance(error, ConfigCompositionException) and key and siblings:
+        known = [name for name in siblings if name not in ("_target_", "hydra")]
+        likely = get_close_matches(key, known, n=1)
+        hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known)}"
+        return f"{error.__cause__.full_key}: there is no key {key}; {hint}"
+    if isinstance(error, MissingConfigException):
+        return str(error).split("\nConfig search path")[0].replace("\n\n", "; ").replace("\n\t", " ")
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

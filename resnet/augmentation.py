@@ -78,7 +78,7 @@ def _take(batch, rows, columns):
     Linear interpolation along an axis is a matrix product, which is faster here than a gather.
     """
     images = batch.images
-    size, height, width, channels = tf.shape(images)[0], *images.shape[1:]
+    size, (height, width, channels) = tf.shape(images)[0], images.shape[1:]
     lines = tf.reshape(images, [size, height, width * channels])
     images = tf.reshape(_weights(rows, height) @ lines, [size, height, width, channels])
     return batch._replace(images=tf.einsum("bxw,bhwc->bhxc", _weights(columns, width), images))

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from filelock import FileLock, Timeout
 
 from resnet.callbacks import MetricsCsv, Progress, TensorBoard, Timing
+from resnet.errors import UserError
 
 log = logging.getLogger(__name__)
 PACKAGES = ("tensorflow", "keras", "hydra-core", "numpy")
@@ -22,8 +24,16 @@ class Run:
     """One training in one directory: its callbacks, summary and result."""
 
     def __init__(self, directory, config_text, started):
-        """`started` is when the program was launched, in seconds since the epoch."""
+        """`started` is when the program was launched, in seconds since the epoch.
+
+        Raises UserError while another process runs in this directory.
+        """
         self.directory = Path(directory)
+        self._lock = FileLock(self.directory / ".lock", timeout=0)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise UserError(f"{directory} is in use by another run; give another hydra.run.dir") from error
         self.started = started
         self.timing = Timing()
         self.config_text = config_text

@@ -52,7 +52,7 @@ def test_crop_is_a_window_of_the_padded_picture():
 
 
 def test_shift_is_that_of_keras():
-    """Shifts lie in [-10%, 10%] (read off two ramps), and SciPy, which Keras calls, gives the same picture."""
+    """Shifts lie in [-10%, 10%] (read off two ramps); SciPy, which Keras calls, gives the same."""
     rows, columns = np.mgrid[:20, :21].astype("float32")
     pictures = np.stack([np.stack([rows, columns, i[..., 0]], -1) for i in IMAGES.numpy()])
     augment = augmentation.shift_flip(0.1, flip=False)

@@ -3,12 +3,16 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import keras
 import pytest
+from filelock import FileLock
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import resnet  # noqa: F401  registers the layers of saved models
@@ -45,12 +49,46 @@ def test_a_sweep_leaves_a_directory_a_job(tmp_path):
     assert [(tmp_path / "sweep" / job / "result.json").exists() for job in "01"] == [True, True]
 
 
+@pytest.mark.slow
+def test_tensorboard_serves_the_scalars(tmp_path):
+    assert train(*TINY, cwd=tmp_path).returncode == 0
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", "outputs", "--port", "0", "--bind_all"]
+    server = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        port = next(m[1] for line in server.stderr if (m := re.search(r"http://\S*?:(\d+)", line)))
+        deadline = time.time() + 60
+        while not (tags := served(port)) and time.time() < deadline:
+            time.sleep(0.5)
+    finally:
+        server.kill()
+    runs = {Path(run).name: set(names) for run, names in tags.items()}
+    assert runs["test"] == {"loss", "accuracy"}
+    assert runs["train"] >= {"loss", "accuracy", "learning_rate", "schedule_factor", "plateau_factor"}
+
+
+def served(port):
+    with urllib.request.urlopen(f"http://localhost:{port}/data/plugin/scalars/tags") as reply:
+        return json.load(reply)
+
+
+@pytest.mark.slow
+def test_two_runs_never_share_a_directory(tmp_path):
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"):
+        done = train(*TINY, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "in use" in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
         ("model=resnet_v2 model.depth=111", ["9n+2", "110", "119"]),
-        ("model.dept=20", ["model.dept"]),
-        ("model=vgg20", ["vgg20"]),
+        ("model.dept=20", ["model.dept", "did you mean depth?"]),
+        ("modl.depth=20", ["modl", "did you mean model?"]),
+        ("model=resnet_v3", ["resnet_v3", "resnet_v1", "resnet_v2"]),
+        ("+model.dept=20", ["model.dept"]),
+        ("~model.depth", ["model.depth", "required"]),
         ("trainer.epochs=many", ["trainer.epochs", "integer"]),
         ("trainer.batch_size=0", ["trainer.batch_size", "1"]),
         ("optimizer.learning_rate=-1", ["optimizer.learning_rate", "greater"]),

@@ -12,6 +12,7 @@ URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 FOLDER = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
+KERAS_ARCHIVES = ("cifar-10-batches-py-target_archive", "cifar-10-batches-py.tar.gz", ARCHIVE)
 TRAIN_FILES = [f"data_batch_{i}" for i in range(1, 6)]
 TEST_FILE = "test_batch"
 BATCH = 10_000
@@ -38,7 +39,8 @@ def locate(root):
     with archive.lock(root):
         if (root / FOLDER / "batches.meta").exists():
             return root / FOLDER
-        found = next((p for p in (root / ARCHIVE, cache / ARCHIVE) if p.exists()), None)
+        archives = (root / ARCHIVE, *(cache / name for name in KERAS_ARCHIVES))
+        found = next((path for path in archives if path.is_file()), None)
         if found is None:
             found = root / ARCHIVE
             archive.download(URL, found, SHA256)

@@ -1,0 +1,81 @@
+"""Every option of every group composes, passes the check and builds what its contract says."""
+
+import os
+from pathlib import Path
+
+import keras
+import pytest
+import tensorflow as tf
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from conf.schema import SCHEMAS, check
+from resnet.augmentation import Batch
+from resnet.trainer import Trainer
+
+CONF = Path(__file__).parent.parent / "conf"
+GROUPS = ("data", "model", "optimizer", "augmentation", "schedule", "trainer", "experiment")
+
+
+def options(*groups):
+    return [f"{group}={path.stem}" for group in groups for path in sorted((CONF / group).glob("*.yaml"))]
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides)
+    check(config)
+    return config
+
+
+@pytest.mark.parametrize("option", options(*GROUPS))
+def test_composes(option):
+    composed(option)
+
+
+@pytest.mark.parametrize("option", options(*GROUPS[:-1]))
+def test_has_a_schema(option):
+    assert composed(option)[option.split("=")[0]]._target_ in SCHEMAS
+
+
+@pytest.mark.parametrize("option", options("model"))
+def test_model(option):
+    model = instantiate(composed(option).model, input_shape=(32, 32, 3), num_classes=7)
+    assert model(tf.zeros([2, 32, 32, 3])).shape == (2, 7)
+
+
+@pytest.mark.parametrize("option", options("data"))
+def test_data(option):
+    overrides = [option, "data.train_size=200", "data.test_size=100"]
+    if option == "data=cifar10":
+        if "CIFAR10_DIR" not in os.environ:
+            pytest.skip("CIFAR10_DIR does not name CIFAR-10")
+        overrides.append(f"data.dir={os.environ['CIFAR10_DIR']}")
+    dataset = instantiate(composed(*overrides).data)
+    assert dataset.train.images.shape == (200, *dataset.image_shape)
+    assert dataset.train.images.dtype == "uint8"
+    assert len(dataset.test.labels) == 100
+    assert dataset.num_classes == 10
+
+
+@pytest.mark.parametrize("option", options("optimizer"))
+def test_optimizer(option):
+    assert isinstance(instantiate(composed(option).optimizer), keras.optimizers.Optimizer)
+
+
+@pytest.mark.parametrize("option", options("augmentation"))
+def test_augmentation(option):
+    augment = instantiate(composed(option).augmentation)
+    batch = Batch(tf.ones([4, 32, 32, 3]), tf.one_hot([0, 1, 2, 3], 4), tf.range(4), tf.constant(0))
+    assert augment(batch, tf.constant([1, 2])).images.shape == (4, 32, 32, 3)
+
+
+@pytest.mark.parametrize("option", options("schedule"))
+def test_schedule(option):
+    schedule = instantiate(composed(option).schedule)
+    assert all(0 <= schedule(epoch / 2) <= 1 for epoch in range(400))
+
+
+@pytest.mark.parametrize("option", options("trainer"))
+def test_trainer(option):
+    assert isinstance(instantiate(composed(option).trainer), Trainer)
