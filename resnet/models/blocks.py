@@ -2,7 +2,7 @@
 
 import keras
 
-from resnet.layers import FusedBatchNormalization, IdentityShortcut
+from resnet.layers import FusedBatchNormalization, IdentityShortcut, Stage
 
 
 def conv(x, filters, kernel_size, strides=1, *, bias, l2, name):
@@ -25,6 +25,11 @@ def norm(x, name):
 
 def relu(x, name):
     return keras.layers.ReLU(name=name)(x)
+
+
+def stem(x, filters, **conv_options):
+    """The first 3x3 convolution with its BN and ReLU."""
+    return relu(norm(conv(x, filters, 3, name="stem_conv", **conv_options), "stem_bn"), "stem_relu")
 
 
 def shortcut(x, filters, strides, kind, *, name, **conv_options):
@@ -59,6 +64,22 @@ def preactivation_bottleneck(x, filters, out_filters, strides, kind, *, activate
     y = conv(y, out_filters, 1, name=f"{name}_conv3", **conv_options)
     x = shortcut(x, out_filters, strides, kind, name=name, **conv_options)
     return keras.layers.Add(name=f"{name}_add")([x, y])
+
+
+def repeat(block, x, repeats, *, first, name, form, recompute):
+    """`repeats` equal blocks: one `Stage` (looped) or a Keras layer for each operation (unrolled).
+
+    `block` maps x and a name to a tensor of x's shape; `first` is the number of the first one.
+    """
+    last = first + repeats - 1
+    if form == "unrolled":
+        for i in range(first, last + 1):
+            x = block(x, name=f"{name}_block{i}")
+    elif repeats:
+        inputs = keras.Input(x.shape[1:], dtype=x.dtype)
+        template = keras.Model(inputs, block(inputs, name="block"), name=f"{name}_block")
+        x = Stage(template, repeats, first, recompute, name=f"{name}_blocks{first}-{last}")(x)
+    return x
 
 
 def classifier(x, num_classes):

@@ -4,6 +4,8 @@ Parameters with convolution biases and projection shortcuts, ten classes, as Ker
 v1 20: 274,442; v1 110: 1,742,762; v2 110: 3,323,210; v2 164: 4,972,682; v2 1001: 30,539,498.
 """
 
+from functools import partial
+
 import keras
 
 from resnet.models import blocks
@@ -19,59 +21,79 @@ def blocks_per_stage(depth, layers_per_stage):
     return n
 
 
-def check(num_classes, shortcut):
+def check(num_classes, shortcut, stage):
     if num_classes < 2:
         raise ValueError(f"num_classes is at least 2, not {num_classes}")
     if shortcut not in ("projection", "identity"):
         raise ValueError(f"shortcut is projection or identity, not {shortcut}")
+    if stage not in ("looped", "unrolled"):
+        raise ValueError(f"stage is looped or unrolled, not {stage}")
 
 
-def resnet_v1(input_shape, num_classes, depth=20, shortcut="projection", conv_bias=True, l2=1e-4):
+def resnet_v1(
+    input_shape,
+    num_classes,
+    depth=20,
+    shortcut="projection",
+    conv_bias=True,
+    l2=1e-4,
+    stage="looped",
+    recompute=False,
+):
     """ResNet of depth 6n+2: basic blocks in stages of 16, 32 and 64 filters.
 
     He et al. 2015, section 4.2. Maps float images `(N, H, W, C)` to logits `(N, num_classes)`.
+    `stage` and `recompute` (of looped stages) say how equal blocks are run, not what they compute.
     Raises ValueError for a depth that is not 6n+2.
     """
     n = blocks_per_stage(depth, 6)
-    check(num_classes, shortcut)
+    check(num_classes, shortcut, stage)
     conv_options = {"bias": conv_bias, "l2": l2}
     inputs = keras.Input(input_shape, name="images")
-    x = blocks.conv(inputs, STAGES[0], 3, name="stem_conv", **conv_options)
-    x = blocks.relu(blocks.norm(x, "stem_bn"), "stem_relu")
-    for stage, filters in enumerate(STAGES, 1):
-        for block in range(1, n + 1):
-            strides = 2 if stage > 1 and block == 1 else 1
-            name = f"stage{stage}_block{block}"
-            x = blocks.basic_block(x, filters, strides, shortcut, name=name, **conv_options)
+    x = blocks.stem(inputs, STAGES[0], **conv_options)
+    for number, filters in enumerate(STAGES, 1):
+        block = partial(blocks.basic_block, filters=filters, kind=shortcut, **conv_options)
+        name = f"stage{number}"
+        x = block(x, strides=1 if number == 1 else 2, name=f"{name}_block1")
+        equal = partial(block, strides=1)
+        x = blocks.repeat(equal, x, n - 1, first=2, name=name, form=stage, recompute=recompute)
     return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"resnet_v1_{depth}")
 
 
-def resnet_v2(input_shape, num_classes, depth=29, shortcut="projection", conv_bias=True, l2=1e-4):
+def resnet_v2(
+    input_shape,
+    num_classes,
+    depth=29,
+    shortcut="projection",
+    conv_bias=True,
+    l2=1e-4,
+    stage="looped",
+    recompute=False,
+):
     """Pre-activation ResNet of depth 9n+2: bottlenecks of 16, 64 and 128 filters, 64 to 256 out.
 
     He et al. 2016, in the widths of the Keras example. Maps float images `(N, H, W, C)` to logits
-    `(N, num_classes)`. Raises ValueError for a depth that is not 9n+2.
+    `(N, num_classes)`. `stage` and `recompute` (of looped stages) say how equal blocks are run, not
+    what they compute. Raises ValueError for a depth that is not 9n+2.
     """
     n = blocks_per_stage(depth, 9)
-    check(num_classes, shortcut)
+    check(num_classes, shortcut, stage)
     conv_options = {"bias": conv_bias, "l2": l2}
     inputs = keras.Input(input_shape, name="images")
-    x = blocks.conv(inputs, STAGES[0], 3, name="stem_conv", **conv_options)
-    x = blocks.relu(blocks.norm(x, "stem_bn"), "stem_relu")
+    x = blocks.stem(inputs, STAGES[0], **conv_options)
     filters = STAGES[0]
-    for stage, out_filters in enumerate((4 * f for f in STAGES), 1):
-        for block in range(1, n + 1):
-            first = block == 1
-            x = blocks.preactivation_bottleneck(
-                x,
-                filters,
-                out_filters,
-                strides=2 if stage > 1 and first else 1,
-                kind=shortcut,
-                activated=stage == 1 and first,
-                name=f"stage{stage}_block{block}",
-                **conv_options,
-            )
+    for number, out_filters in enumerate((4 * f for f in STAGES), 1):
+        block = partial(
+            blocks.preactivation_bottleneck,
+            filters=filters,
+            out_filters=out_filters,
+            kind=shortcut,
+            **conv_options,
+        )
+        name, strides = f"stage{number}", 1 if number == 1 else 2
+        x = block(x, strides=strides, activated=number == 1, name=f"{name}_block1")
+        equal = partial(block, strides=1, activated=False)
+        x = blocks.repeat(equal, x, n - 1, first=2, name=name, form=stage, recompute=recompute)
         filters = out_filters
     x = blocks.relu(blocks.norm(x, "final_bn"), "final_relu")
     return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"resnet_v2_{depth}")
