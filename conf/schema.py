@@ -38,6 +38,8 @@ RESNET = {
     "shortcut": Literal["projection", "identity"],
     "conv_bias": bool,
     "l2": NotNegative,
+    "stage": Literal["looped", "unrolled"],
+    "recompute": bool,
 }
 SCHEMAS: dict[str, type[BaseModel]] = {
     "resnet.data.cifar10": node(dir=str, **SOURCE),
@@ -103,6 +105,8 @@ def _check_node(path, values):
             raise ConfigError(f"{name}{given}: {first['msg'].lower()}") from error
     if target in LAYERS_PER_STAGE:
         _check_depth(path, values["depth"], LAYERS_PER_STAGE[target])
+        if values["recompute"] and values["stage"] != "looped":
+            raise ConfigError(f"{path}.recompute=true needs {path}.stage=looped")
     if target == "resnet.schedules.Steps":
         _check_steps(path, values)
 

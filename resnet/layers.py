@@ -1,5 +1,7 @@
 """What Keras lacks: fused batch normalisation, the parameter-free shortcut, and a stage as one loop."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -102,6 +104,11 @@ class Stage(keras.layers.Layer):
         self.first = first
         self.recompute = recompute
 
+    @property
+    def block_weights(self):
+        """The template's weights in the order of this layer's."""
+        return self.block.trainable_variables + self.block.non_trainable_variables
+
     def build(self, input_shape):
         for layer in self.block.layers:
             for variable in layer.variables:
@@ -120,27 +127,14 @@ class Stage(keras.layers.Layer):
         trained = len(self.block.trainable_variables)
         statistics = self.weights[trained:]
 
-        def apply(x, *weights):
-            x, moved = self.block.stateless_call(weights[:trained], weights[trained:], x, training=training)
-            return x, *map(tf.stop_gradient, moved)
+        def apply(x, weights):
+            return self.block.stateless_call(weights[:trained], weights[trained:], x, training=training)
 
-        apply = tf.recompute_grad(apply) if self.recompute else apply
-        stacks = [tf.TensorArray(v.dtype, self.repeats).unstack(tf.convert_to_tensor(v)) for v in self.weights]
-
-        def body(i, x, moved):
-            x, *values = apply(x, *(stack.read(i) for stack in stacks))
-            return i + 1, x, [array.write(i, value) for array, value in zip(moved, values, strict=True)]
-
-        _, outputs, moved = tf.while_loop(
-            lambda i, *_: i < self.repeats,
-            body,
-            (tf.constant(0), inputs, [tf.TensorArray(v.dtype, self.repeats) for v in statistics]),
-            maximum_iterations=self.repeats,
-            parallel_iterations=1,
-        )
+        loop = _recomputed_loop if self.recompute else _loop
+        outputs, moved = loop(apply, inputs, [tf.convert_to_tensor(v) for v in self.weights], len(statistics))
         if training:
-            for variable, array in zip(statistics, moved, strict=True):
-                variable.assign(array.stack())
+            for variable, value in zip(statistics, moved, strict=True):
+                variable.assign(value)
         return outputs
 
     def compute_output_shape(self, input_shape):
@@ -175,3 +169,80 @@ def _stacked(initializer, repeats):
         return keras.ops.moveaxis(keras.ops.reshape(wide, (*inner, repeats, last)), -2, 0)
 
     return initialize
+
+
+def _loop(apply, x, stacks, num_statistics):
+    """Apply a block `(x, weights) -> (x, statistics)` with each row of the stacked weights in turn."""
+    repeats = tf.shape(stacks[0])[0]
+    rows = [tf.TensorArray(v.dtype, repeats).unstack(v) for v in stacks]
+
+    def body(i, x, moved):
+        x, values = apply(x, [row.read(i) for row in rows])
+        return i + 1, x, _write(moved, i, map(tf.stop_gradient, values))
+
+    start = (0, x, _arrays(stacks[-num_statistics:], repeats))
+    _, x, moved = _while(lambda i, *_: i < repeats, body, start)
+    return x, [array.stack() for array in moved]
+
+
+def _recomputed_loop(apply, x, stacks, num_statistics):
+    """As `_loop`, in segments as long as the root of their number (Chen et al. 2016, section 4.1).
+
+    Only the input of each segment is kept for the backward pass, which runs the segment again.
+    """
+    repeats, trained = stacks[0].shape[0], len(stacks) - num_statistics
+    length = math.ceil(math.sqrt(repeats))
+    count = math.ceil(repeats / length)
+
+    def segment(i, x):
+        weights = [v[i * length : (i + 1) * length] for v in stacks]
+        return weights[:trained], lambda: _loop(apply, x, weights, num_statistics)
+
+    @tf.custom_gradient
+    def run(x, *trainable):
+        def forward(i, x, inputs, moved):
+            _, loop = segment(i, x)
+            y, values = loop()
+            return i + 1, y, inputs.write(i, x), _write(moved, i, values)
+
+        inputs = tf.TensorArray(x.dtype, count, element_shape=x.shape)
+        _, y, inputs, moved = _while(
+            lambda i, *_: i < count, forward, (0, x, inputs, _arrays(stacks[trained:], count, [None]))
+        )
+
+        def gradient(dy, *_):
+            def backward(i, dx, gradients):
+                x = inputs.read(i)
+                with tf.GradientTape() as tape:
+                    weights, loop = segment(i, x)
+                    tape.watch([x, *weights])
+                    y, _ = loop()
+                dx, *dw = tape.gradient(y, [x, *weights], dx)
+                return i - 1, dx, _write(gradients, i, dw)
+
+            start = (count - 1, dy, _arrays(stacks[:trained], count, [None]))
+            _, dx, gradients = _while(lambda i, *_: i >= 0, backward, start)
+            return dx, *_concat(gradients, trainable)
+
+        return (y, *_concat(moved, stacks[trained:])), gradient
+
+    y, *moved = run(x, *stacks[:trained])
+    return y, moved
+
+
+def _arrays(like, size, rows=()):
+    """For each of the stacked `like` an array of `size` elements: one row, or `rows=[None]` any number."""
+    return [tf.TensorArray(v.dtype, size, element_shape=[*rows, *v.shape[1:]]) for v in like]
+
+
+def _write(arrays, i, values):
+    return [array.write(i, value) for array, value in zip(arrays, values, strict=True)]
+
+
+def _concat(arrays, like):
+    return [tf.ensure_shape(array.concat(), v.shape) for array, v in zip(arrays, like, strict=True)]
+
+
+def _while(condition, body, start):
+    # One iteration at a time: running ahead would hold the activations of several.
+    return tf.while_loop(condition, body, start, parallel_iterations=1)

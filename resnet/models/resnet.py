@@ -21,13 +21,15 @@ def blocks_per_stage(depth, layers_per_stage):
     return n
 
 
-def check(num_classes, shortcut, stage):
+def check(num_classes, shortcut, stage, recompute):
     if num_classes < 2:
         raise ValueError(f"num_classes is at least 2, not {num_classes}")
     if shortcut not in ("projection", "identity"):
         raise ValueError(f"shortcut is projection or identity, not {shortcut}")
     if stage not in ("looped", "unrolled"):
         raise ValueError(f"stage is looped or unrolled, not {stage}")
+    if recompute and stage != "looped":
+        raise ValueError("recompute needs looped stages")
 
 
 def resnet_v1(
@@ -47,7 +49,7 @@ def resnet_v1(
     Raises ValueError for a depth that is not 6n+2.
     """
     n = blocks_per_stage(depth, 6)
-    check(num_classes, shortcut, stage)
+    check(num_classes, shortcut, stage, recompute)
     conv_options = {"bias": conv_bias, "l2": l2}
     inputs = keras.Input(input_shape, name="images")
     x = blocks.stem(inputs, STAGES[0], **conv_options)
@@ -77,7 +79,7 @@ def resnet_v2(
     what they compute. Raises ValueError for a depth that is not 9n+2.
     """
     n = blocks_per_stage(depth, 9)
-    check(num_classes, shortcut, stage)
+    check(num_classes, shortcut, stage, recompute)
     conv_options = {"bias": conv_bias, "l2": l2}
     inputs = keras.Input(input_shape, name="images")
     x = blocks.stem(inputs, STAGES[0], **conv_options)
