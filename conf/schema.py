@@ -38,6 +38,8 @@ RESNET = {
     "shortcut": Literal["projection", "identity"],
     "conv_bias": bool,
     "l2": NotNegative,
+    "zero_init": bool,
+    "survival": Annotated[float, Field(gt=0, le=1)],
     "stage": Literal["looped", "unrolled"],
     "recompute": bool,
 }

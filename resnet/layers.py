@@ -81,15 +81,53 @@ class IdentityShortcut(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("resnet")
+class SurvivalGates(keras.layers.Layer):
+    """Which blocks survive this training step (stochastic depth, Huang et al. 2016, section 3).
+
+    Gives one gate a block, `(blocks, 1, 1, 1)`: in training 1 with the chance of `survival` and else 0,
+    drawn anew each step; in inference that chance. The input only says where in a network it stands.
+    """
+
+    def __init__(self, survival, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.survival = list(survival)
+        self.seed = seed if seed is not None else keras.random.randint([], 0, 2**30).numpy().item()
+
+    def build(self, input_shape):
+        self.steps = self.add_weight(
+            name="steps",
+            shape=(),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+
+    def call(self, inputs, training=False):
+        chances = tf.reshape(tf.constant(self.survival, self.compute_dtype), (-1, 1, 1, 1))
+        if not training:
+            return chances
+        draws = tf.random.stateless_uniform(tf.shape(chances), (self.seed, self.steps.value))
+        self.steps.assign_add(1)
+        return tf.cast(draws < tf.cast(chances, tf.float32), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return len(self.survival), 1, 1, 1
+
+    def get_config(self):
+        return {**super().get_config(), "survival": self.survival, "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable("resnet")
 class Stage(keras.layers.Layer):
     """Equal residual blocks as one layer: weights stacked as `(repeats, ...)`, walked by a loop.
 
     Start-up time and the size of the graph do not depend on `repeats`. Maps `(N, H, W, C)` to the same
-    shape.
+    shape. With `gates` `(repeats, 1, 1, 1)` a block whose gate is 0 is not computed.
 
     Args:
-        block: functional keras.Model of one block, whose output has its input's shape. It says what
-            is computed; its own weights are not used.
+        block: functional keras.Model of one block, whose output has its input's shape; its second
+            input, if it has one, is a gate. It says what is computed; its own weights are not used.
         repeats: number of blocks.
         first: number of the first of them in its stage, for `resnet.models.unstack`.
         recompute: keep the input of each block only and compute the rest again in the backward pass
@@ -122,16 +160,26 @@ class Stage(keras.layers.Layer):
                     autocast=False,
                 )
 
-    def call(self, inputs, training=False):
+    def call(self, inputs, gates=None, training=False):
         training = bool(training) and self.trainable
         trained = len(self.block.trainable_variables)
         statistics = self.weights[trained:]
+        stacks = [tf.convert_to_tensor(v) for v in self.weights]
 
-        def apply(x, weights):
-            return self.block.stateless_call(weights[:trained], weights[trained:], x, training=training)
+        def apply(x, row):
+            weights = row[:trained], row[trained : len(stacks)]
+            if gates is None:
+                return self.block.stateless_call(*weights, x, training=training)
+            gate = row[-1][None]
+            return tf.cond(
+                tf.squeeze(gate) > 0,
+                lambda: self.block.stateless_call(*weights, [x, gate], training=training),
+                lambda: (x, weights[1]),
+            )
 
         loop = _recomputed_loop if self.recompute else _loop
-        outputs, moved = loop(apply, inputs, [tf.convert_to_tensor(v) for v in self.weights], len(statistics))
+        untrained = stacks[trained:] if gates is None else [*stacks[trained:], gates]
+        outputs, moved = loop(apply, inputs, stacks[:trained], untrained, len(statistics))
         if training:
             for variable, value in zip(statistics, moved, strict=True):
                 variable.assign(value)
@@ -171,62 +219,64 @@ def _stacked(initializer, repeats):
     return initialize
 
 
-def _loop(apply, x, stacks, num_statistics):
-    """Apply a block `(x, weights) -> (x, statistics)` with each row of the stacked weights in turn."""
-    repeats = tf.shape(stacks[0])[0]
+def _loop(apply, x, trained, untrained, num_statistics):
+    """Apply a block `(x, row) -> (x, statistics)` with each row of the stacks in turn.
+
+    The statistics are the first of the untrained stacks. Gives x and the statistics stacked.
+    """
+    stacks, repeats = [*trained, *untrained], tf.shape(trained[0])[0]
     rows = [tf.TensorArray(v.dtype, repeats).unstack(v) for v in stacks]
 
     def body(i, x, moved):
         x, values = apply(x, [row.read(i) for row in rows])
         return i + 1, x, _write(moved, i, map(tf.stop_gradient, values))
 
-    start = (0, x, _arrays(stacks[-num_statistics:], repeats))
+    start = (0, x, _arrays(untrained[:num_statistics], repeats))
     _, x, moved = _while(lambda i, *_: i < repeats, body, start)
     return x, [array.stack() for array in moved]
 
 
-def _recomputed_loop(apply, x, stacks, num_statistics):
+def _recomputed_loop(apply, x, trained, untrained, num_statistics):
     """As `_loop`, in segments as long as the root of their number (Chen et al. 2016, section 4.1).
 
     Only the input of each segment is kept for the backward pass, which runs the segment again.
     """
-    repeats, trained = stacks[0].shape[0], len(stacks) - num_statistics
+    repeats, statistics = trained[0].shape[0], untrained[:num_statistics]
     length = math.ceil(math.sqrt(repeats))
     count = math.ceil(repeats / length)
 
-    def segment(i, x):
-        weights = [v[i * length : (i + 1) * length] for v in stacks]
-        return weights[:trained], lambda: _loop(apply, x, weights, num_statistics)
+    def rows(i, stacks):
+        return [v[i * length : (i + 1) * length] for v in stacks]
+
+    def segment(i, x, weights):
+        return _loop(apply, x, weights, rows(i, untrained), num_statistics)
 
     @tf.custom_gradient
-    def run(x, *trainable):
+    def run(x, *trained):
         def forward(i, x, inputs, moved):
-            _, loop = segment(i, x)
-            y, values = loop()
+            y, values = segment(i, x, rows(i, trained))
             return i + 1, y, inputs.write(i, x), _write(moved, i, values)
 
         inputs = tf.TensorArray(x.dtype, count, element_shape=x.shape)
-        _, y, inputs, moved = _while(
-            lambda i, *_: i < count, forward, (0, x, inputs, _arrays(stacks[trained:], count, [None]))
-        )
+        start = (0, x, inputs, _arrays(statistics, count, [None]))
+        _, y, inputs, moved = _while(lambda i, *_: i < count, forward, start)
 
         def gradient(dy, *_):
             def backward(i, dx, gradients):
-                x = inputs.read(i)
+                x, weights = inputs.read(i), rows(i, trained)
                 with tf.GradientTape() as tape:
-                    weights, loop = segment(i, x)
                     tape.watch([x, *weights])
-                    y, _ = loop()
+                    y, _ = segment(i, x, weights)
                 dx, *dw = tape.gradient(y, [x, *weights], dx)
                 return i - 1, dx, _write(gradients, i, dw)
 
-            start = (count - 1, dy, _arrays(stacks[:trained], count, [None]))
+            start = (count - 1, dy, _arrays(trained, count, [None]))
             _, dx, gradients = _while(lambda i, *_: i >= 0, backward, start)
-            return dx, *_concat(gradients, trainable)
+            return dx, *_concat(gradients, trained)
 
-        return (y, *_concat(moved, stacks[trained:])), gradient
+        return (y, *_concat(moved, statistics)), gradient
 
-    y, *moved = run(x, *stacks[:trained])
+    y, *moved = run(x, *trained)
     return y, moved
 
 

@@ -108,6 +108,32 @@ def test_blocks_start_from_the_same_distribution():
     assert len({kernel.tobytes() for kernel in kernels.values()}) == len(kernels) == 54
 
 
+@pytest.mark.parametrize("stage", ["looped", "unrolled"])
+def test_stochastic_depth_drops_blocks(stage):
+    """Blocks of survival near 0 are their shortcut in training; in inference they count by their chance."""
+    options = {"depth": 38, "stage": stage, "l2": 0.0}
+    keras.utils.set_random_seed(1)
+    model = resnet_v2((8, 8, 3), 5, survival=1e-6, **options)
+    plain = resnet_v2((8, 8, 3), 5, **options)
+    stack(plain, unstack(model))
+    images = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
+    before = unstack(model)
+    outputs = [model(images, training=True).numpy() for _ in range(12)]
+    assert len({output.tobytes() for output in outputs}) > 6
+    assert not np.allclose(plain(images), model(images))
+    moved = {name: not np.array_equal(w, before[name]) for name, w in unstack(model).items()}
+    assert moved["stage1_block2_bn2/moving_mean"]
+    assert sum(moved[f"stage3_block{i}_bn2/moving_mean"] for i in (2, 3, 4)) < 3 or stage == "unrolled"
+
+
+def test_zero_init_starts_as_the_shortcuts():
+    """Without its branches a v2 stage of equal blocks passes its input through."""
+    model = resnet_v2((8, 8, 3), 5, depth=38, zero_init=True)
+    stage = model.get_layer("stage2_blocks2-4")
+    x = tf.random.normal([2, 4, 4, 128])
+    np.testing.assert_array_equal(stage(x, training=True), x)
+
+
 @pytest.mark.parametrize(("family", "depth"), [(resnet_v1, 21), (resnet_v2, 111), (resnet_v1, 2)])
 def test_impossible_depth(family, depth):
     with pytest.raises(ValueError, match="n\\+2"):

@@ -19,7 +19,7 @@ def trained(strategy=None, optimizer=None, **options):
     dataset = small_digits()
     trainer = Trainer(**{"epochs": 2, "batch_size": 50, "strategy": strategy} | options)
     with trainer.scope():
-        model = resnet_v1(dataset.image_shape, 10, depth=8)
+        model = resnet_v1(dataset.image_shape, 10, depth=14)
         optimizer = optimizer or keras.optimizers.Adam(1e-3)
     trainer.compile(model, optimizer, schedules.Constant(), augmentation.shift_flip(), dataset)
     return trainer, trainer.fit()
@@ -39,6 +39,20 @@ def test_two_replicas():
     trainer, history = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), epochs=8, batch_size=20)
     assert trainer.strategy.num_replicas_in_sync == 2
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+
+
+@pytest.mark.slow
+def test_bfloat16_follows_float32():
+    """A few hundred steps of both end at like losses; the weights stay float32."""
+    try:
+        options = {"epochs": 30, "batch_size": 20}
+        _, single = trained(**options)
+        trainer, half = trained(precision="bfloat16", **options)
+        assert {w.dtype for w in trainer.model.trainable_variables} == {"float32"}
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert half[-1]["loss"] == pytest.approx(single[-1]["loss"], rel=0.1)
+    assert half[-1]["loss"] < 0.5 * half[0]["loss"]
 
 
 def test_max_steps():

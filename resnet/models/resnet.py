@@ -32,6 +32,11 @@ def check(num_classes, shortcut, stage, recompute):
         raise ValueError("recompute needs looped stages")
 
 
+def decay(survival, blocks):
+    """Chance to survive a step for each block, falling linearly to `survival` (Huang et al. 2016, eq. 4)."""
+    return [1 - block / blocks * (1 - survival) for block in range(1, blocks + 1)]
+
+
 def resnet_v1(
     input_shape,
     num_classes,
@@ -39,26 +44,32 @@ def resnet_v1(
     shortcut="projection",
     conv_bias=True,
     l2=1e-4,
+    zero_init=False,
+    survival=1.0,
     stage="looped",
     recompute=False,
 ):
     """ResNet of depth 6n+2: basic blocks in stages of 16, 32 and 64 filters.
 
     He et al. 2015, section 4.2. Maps float images `(N, H, W, C)` to logits `(N, num_classes)`.
-    `stage` and `recompute` (of looped stages) say how equal blocks are run, not what they compute.
-    Raises ValueError for a depth that is not 6n+2.
+    `survival` is the last block's chance to be used in a training step (stochastic depth), `zero_init`
+    starts each block as its shortcut. `stage` and `recompute` (of looped stages) say how equal blocks
+    are run, not what they compute. Raises ValueError for a depth that is not 6n+2.
     """
     n = blocks_per_stage(depth, 6)
     check(num_classes, shortcut, stage, recompute)
-    conv_options = {"bias": conv_bias, "l2": l2}
+    conv_options, chances = {"bias": conv_bias, "l2": l2}, decay(survival, 3 * n)
     inputs = keras.Input(input_shape, name="images")
     x = blocks.stem(inputs, STAGES[0], **conv_options)
     for number, filters in enumerate(STAGES, 1):
-        block = partial(blocks.basic_block, filters=filters, kind=shortcut, **conv_options)
-        name = f"stage{number}"
-        x = block(x, strides=1 if number == 1 else 2, name=f"{name}_block1")
+        block = partial(
+            blocks.basic_block, filters=filters, kind=shortcut, zero_init=zero_init, **conv_options
+        )
+        name, strides = f"stage{number}", 1 if number == 1 else 2
+        first, *rest = chances[(number - 1) * n : number * n]
+        x = block(x, strides=strides, gate=blocks.gates(x, [first], f"{name}_block1"), name=f"{name}_block1")
         equal = partial(block, strides=1)
-        x = blocks.repeat(equal, x, n - 1, first=2, name=name, form=stage, recompute=recompute)
+        x = blocks.repeat(equal, x, rest, first=2, name=name, form=stage, recompute=recompute)
     return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"resnet_v1_{depth}")
 
 
@@ -69,18 +80,20 @@ def resnet_v2(
     shortcut="projection",
     conv_bias=True,
     l2=1e-4,
+    zero_init=False,
+    survival=1.0,
     stage="looped",
     recompute=False,
 ):
     """Pre-activation ResNet of depth 9n+2: bottlenecks of 16, 64 and 128 filters, 64 to 256 out.
 
     He et al. 2016, in the widths of the Keras example. Maps float images `(N, H, W, C)` to logits
-    `(N, num_classes)`. `stage` and `recompute` (of looped stages) say how equal blocks are run, not
-    what they compute. Raises ValueError for a depth that is not 9n+2.
+    `(N, num_classes)`. `survival`, `zero_init`, `stage` and `recompute` are those of `resnet_v1`.
+    Raises ValueError for a depth that is not 9n+2.
     """
     n = blocks_per_stage(depth, 9)
     check(num_classes, shortcut, stage, recompute)
-    conv_options = {"bias": conv_bias, "l2": l2}
+    conv_options, chances = {"bias": conv_bias, "l2": l2}, decay(survival, 3 * n)
     inputs = keras.Input(input_shape, name="images")
     x = blocks.stem(inputs, STAGES[0], **conv_options)
     filters = STAGES[0]
@@ -90,12 +103,15 @@ def resnet_v2(
             filters=filters,
             out_filters=out_filters,
             kind=shortcut,
+            zero_init=zero_init,
             **conv_options,
         )
         name, strides = f"stage{number}", 1 if number == 1 else 2
-        x = block(x, strides=strides, activated=number == 1, name=f"{name}_block1")
+        first, *rest = chances[(number - 1) * n : number * n]
+        gate = blocks.gates(x, [first], f"{name}_block1")
+        x = block(x, strides=strides, activated=number == 1, gate=gate, name=f"{name}_block1")
         equal = partial(block, strides=1, activated=False)
-        x = blocks.repeat(equal, x, n - 1, first=2, name=name, form=stage, recompute=recompute)
+        x = blocks.repeat(equal, x, rest, first=2, name=name, form=stage, recompute=recompute)
         filters = out_filters
     x = blocks.relu(blocks.norm(x, "final_bn"), "final_relu")
     return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"resnet_v2_{depth}")
