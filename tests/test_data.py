@@ -78,11 +78,12 @@ def test_damaged_batch_is_named(layout, damage):
         cifar10(str(layout), **OPTIONS)
 
 
-def make_archive(path, name):
+def make_archive(path, name, kind=tarfile.REGTYPE):
     with tarfile.open(path, "w:gz") as tar:
         member = tarfile.TarInfo(name)
-        member.size = 4
-        tar.addfile(member, io.BytesIO(b"evil"))
+        member.type, member.linkname = kind, "/etc"
+        member.size = 4 if kind == tarfile.REGTYPE else 0
+        tar.addfile(member, io.BytesIO(b"text"))
 
 
 def sha256(path):
@@ -91,8 +92,27 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_archive_that_climbs_out_is_refused(tmp_path):
-    make_archive(tmp_path / "a.tar.gz", "../climbed")
+def test_archive_is_unpacked(tmp_path):
+    make_archive(tmp_path / "a.tar.gz", "x/file")
+    archive.unpack(tmp_path / "a.tar.gz", "x", tmp_path / "out", sha256(tmp_path / "a.tar.gz"))
+    assert (tmp_path / "out" / "x" / "file").read_text() == "text"
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../climbed", tarfile.REGTYPE),
+        ("x/../../climbed", tarfile.REGTYPE),
+        ("x/..", tarfile.REGTYPE),
+        ("/climbed", tarfile.REGTYPE),
+        ("x/climbed", tarfile.SYMTYPE),
+        ("x", tarfile.SYMTYPE),
+        ("x/climbed", tarfile.LNKTYPE),
+    ],
+)
+def test_archive_that_climbs_out_is_refused(name, kind, tmp_path):
+    make_archive(tmp_path / "a.tar.gz", name, kind)
     with pytest.raises(UserError, match="unpacked"):
         archive.unpack(tmp_path / "a.tar.gz", "x", tmp_path / "out", sha256(tmp_path / "a.tar.gz"))
     assert not (tmp_path / "out" / "climbed").exists()
