@@ -47,7 +47,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return (
             mask is None
             and not self.synchronized
-            and not self.renorm
+            and not getattr(self, "renorm", False)  # Keras 3.12 has none
             and len(inputs.shape) == 4
             and self.axis in (3, -1)
             and inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
