@@ -6,9 +6,10 @@ STARTED = time.time()
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from conf.schema import check, command
+from conf.command import command, record
+from conf.schema import check
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -20,18 +21,25 @@ def train(config: DictConfig) -> float:
 
     from resnet.run import Run
 
-    keras.utils.set_random_seed(config.seed)
-    run = Run(HydraConfig.get().runtime.output_dir, OmegaConf.to_yaml(config), STARTED)
-    dataset = instantiate(config.data)
-    trainer = instantiate(config.trainer)
-    with trainer.scope():
-        model = instantiate(config.model, input_shape=dataset.image_shape, num_classes=dataset.num_classes)
-        optimizer = instantiate(config.optimizer)
-    run.describe(model, dataset)
-    trainer.compile(model, optimizer, instantiate(config.schedule), instantiate(config.augmentation), dataset)
-    history = trainer.fit(run.callbacks(trainer.watched_name))
-    result = run.finish(trainer, history, trainer.evaluate(dataset.test), config.seed)
-    return result["test_accuracy"]
+    directory = HydraConfig.get().runtime.output_dir
+    with Run(directory, record(config), STARTED, changes_allowed=config.changes == "allow") as run:
+        if run.result:
+            return run.result["test_accuracy"]
+        keras.utils.set_random_seed(config.seed)
+        dataset = instantiate(config.data)
+        trainer = instantiate(config.trainer)
+        with trainer.scope():
+            model = instantiate(
+                config.model, input_shape=dataset.image_shape, num_classes=dataset.num_classes
+            )
+            optimizer = instantiate(config.optimizer)
+        run.describe(model, dataset)
+        trainer.compile(
+            model, optimizer, instantiate(config.schedule), instantiate(config.augmentation), dataset
+        )
+        run.resume(trainer)
+        trainer.fit(run.callbacks(trainer))
+        return run.finish(trainer, trainer.evaluate(dataset.test), config.seed)["test_accuracy"]
 
 
 if __name__ == "__main__":

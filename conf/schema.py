@@ -1,13 +1,8 @@
 """Types and ranges of what conf/ holds, checked before TensorFlow is imported."""
 
-import os
-import sys
-from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 Count = Annotated[int, Field(ge=1)]
@@ -68,6 +63,9 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         max_steps=Count | None,
         precision=Literal["float32", "bfloat16", "auto"],
         plateau=dict | None,
+        deterministic=bool,
+        checkpoint_minutes=Positive,
+        keep_checkpoints=Count,
         seed=int,
     ),
 }
@@ -79,6 +77,8 @@ def check(config: DictConfig) -> None:
     tree = {group: _plain(config[group]) for group in config}
     if not isinstance(tree["seed"], int) or not 0 <= tree["seed"] < 2**31:
         raise ConfigError(f"seed={tree['seed']}: expected an integer from 0 to 2**31 - 1")
+    if tree["changes"] not in ("refuse", "allow"):
+        raise ConfigError(f"changes={tree['changes']}: expected refuse or allow")
     for group, values in tree.items():
         if isinstance(values, dict):
             _check_node(group, values)
@@ -124,35 +124,3 @@ def _check_steps(path, values):
     boundaries = values["boundaries"]
     if len(boundaries) != len(values["factors"]) or boundaries != sorted(set(boundaries)):
         raise ConfigError(f"{path}: boundaries must rise, with one of factors for each")
-
-
-def command(main) -> None:
-    """Run a Hydra main; what the user can mend ends in one line on stderr and exit code 1."""
-    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing
-    try:
-        main()
-    except Exception as error:
-        if full or not _is_users(error):
-            raise
-        print(_explain(error), file=sys.stderr)
-        sys.exit(1)
-
-
-def _is_users(error):
-    return isinstance(error, ConfigError | HydraException | OmegaConfBaseException) or (
-        type(error).__name__ == "UserError"
-    )
-
-
-def _explain(error):
-    """The error on one line; for an unknown key with the keys that are there, the likely one first."""
-    key, siblings = getattr(error.__cause__, "key", None), getattr(error.__cause__, "parent_node", None)
-    if isinstance(error, ConfigCompositionException) and key and siblings:
-        known = [name for name in siblings if name not in ("_target_", "hydra")]
-        likely = get_close_matches(key, known, n=1)
-        hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known)}"
-        return f"{error.__cause__.full_key}: there is no key {key}; {hint}"
-    if isinstance(error, MissingConfigException):
-        return str(error).split("\nConfig search path")[0].replace("\n\n", "; ").replace("\n\t", " ")
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

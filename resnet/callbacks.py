@@ -6,27 +6,38 @@ import sys
 import time
 
 import keras
-import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tqdm import tqdm
 
+from resnet.files import replacing
+
 log = logging.getLogger(__name__)
-SCALARS = ("learning_rate", "schedule_factor", "plateau_factor", "images_per_second", "epoch_seconds")
+TIMES = ("images_per_second", "epoch_seconds", "evaluation_seconds", "ended_at")
+SCALARS = ".scalars"  # how the names of event files with scalars end
 
 
 class Progress(keras.callbacks.Callback):
     """A live bar on a terminal, and one line an epoch in the log."""
 
-    def on_train_begin(self, logs=None):
-        total = self.params["epochs"] * self.params["steps"]
-        self.bar = tqdm(total=total, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+    def __init__(self, trainer):
+        super().__init__()
+        self.trainer = trainer
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch, self.done = epoch + 1, 0
+    def on_train_begin(self, logs=None):
+        self.bar = tqdm(
+            total=self.trainer.total_steps,
+            initial=self.trainer.step,
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
 
     def on_train_batch_end(self, batch, logs=None):
-        self.bar.update(batch + 1 - self.done)
-        self.done = batch + 1
-        self.bar.set_description(f"epoch {self.epoch}/{self.params['epochs']}")
+        self.bar.update(self.trainer.step - self.bar.n)
+        self.bar.set_description(f"epoch {len(self.trainer.history) + 1}/{self.params['epochs']}")
         self.bar.set_postfix_str(
             f"{logs['images_per_second']:,.0f} images/s loss {logs['loss']:.3f} "
             f"accuracy {logs['accuracy']:.2%} rate {logs['learning_rate']:.2g}"
@@ -53,56 +64,56 @@ class Progress(keras.callbacks.Callback):
         self.bar.close()
 
 
-class Timing(keras.callbacks.Callback):
-    """Adds `epoch_seconds` to the logs, and keeps when the first step was done (time.time())."""
-
-    first_step_at = None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.perf_counter()
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.first_step_at = self.first_step_at or time.time()
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs["epoch_seconds"] = time.perf_counter() - self.started
-
-
 class MetricsCsv(keras.callbacks.Callback):
-    """One row an epoch, appended as it ends."""
+    """One row an epoch, appended as it ends; equal runs leave equal files, so times are not in it."""
 
-    def __init__(self, path):
+    def __init__(self, path, history):
+        """`history` is the trainer's: the logs of all epochs so far."""
         super().__init__()
-        self.path = path
+        self.path, self.history = path, history
+
+    def on_train_begin(self, logs=None):
+        with replacing(self.path) as part, part.open("w", newline="") as file:
+            for epoch in range(len(self.history)):
+                self._write(file, epoch)
 
     def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch + 1, **logs}
         with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if not file.tell():
-                writer.writeheader()
-            writer.writerow(row)
+            self._write(file, epoch)
+
+    def _write(self, file, epoch):
+        row = {name: value for name, value in self.history[epoch].items() if name not in TIMES}
+        writer = csv.DictWriter(file, ["epoch", *row])
+        if epoch == 0:
+            writer.writeheader()
+        writer.writerow({"epoch": epoch + 1, **row})
 
 
 class TensorBoard(keras.callbacks.Callback):
     """Scalars by epoch: train and test on one chart, the rate with its factors, speed, the config."""
 
-    def __init__(self, directory, config_text):
+    def __init__(self, directory, config_text, history):
+        """`history` is the trainer's: the logs of all epochs so far."""
         super().__init__()
-        self.directory, self.config_text = directory, config_text
+        self.directory, self.config_text, self.history = directory, config_text, history
+        self.writers = {}
 
     def on_train_begin(self, logs=None):
-        self.writers = {"train": self._writer("train")}
-        with self.writers["train"].as_default():
-            tf.summary.text("config", f"```yaml\n{self.config_text}\n```", step=0)
+        # A run that goes on writes its curves again: whoever reads them sees each point once.
+        for old in self.directory.glob(f"*/*{SCALARS}"):
+            old.unlink()
+        self._add("train", 0, time.time(), text_pb("config", f"```yaml\n{self.config_text}\n```"))
+        for epoch in range(len(self.history)):
+            self.on_epoch_end(epoch)
 
     def on_epoch_end(self, epoch, logs=None):
-        with self.writers["train"].as_default(step=epoch + 1):
-            for name in ("loss", "accuracy", *SCALARS):
-                tf.summary.scalar(name, logs[name])
-        for split in ("validation", "test"):
-            if f"{split}_loss" in logs:
-                self._scalars_of(split, logs, epoch + 1)
+        logs = self.history[epoch]
+        for name, value in logs.items():
+            split, _, metric = name.rpartition("_")
+            if split in ("validation", "test"):
+                self._add(split, epoch + 1, logs["ended_at"], scalar_pb(metric, value))
+            elif name != "ended_at":
+                self._add("train", epoch + 1, logs["ended_at"], scalar_pb(name, value))
         for writer in self.writers.values():
             writer.flush()
 
@@ -110,12 +121,10 @@ class TensorBoard(keras.callbacks.Callback):
         for writer in self.writers.values():
             writer.close()
 
-    def _scalars_of(self, split, logs, step):
+    def _add(self, split, step, wall_time, summary):
         if split not in self.writers:
-            self.writers[split] = self._writer(split)
-        with self.writers[split].as_default(step=step):
-            for name in ("loss", "accuracy"):
-                tf.summary.scalar(name, logs[f"{split}_{name}"])
-
-    def _writer(self, split):
-        return tf.summary.create_file_writer(str(self.directory / split))
+            self.writers[split] = EventFileWriter(str(self.directory / split), filename_suffix=SCALARS)
+            # A TensorBoard that is looking on drops what it has read of the files that are gone.
+            start = SessionLog(status=SessionLog.START)
+            self.writers[split].add_event(Event(wall_time=wall_time, step=0, session_log=start))
+        self.writers[split].add_event(Event(wall_time=wall_time, step=step, summary=summary))

@@ -3,3 +3,11 @@
 
 class UserError(Exception):
     """Something outside the program is not as it must be; the text names it, and the cure."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop by signal `number` and has saved itself; the text says how to go on."""
+
+    def __init__(self, number, message):
+        super().__init__(message)
+        self.number = number

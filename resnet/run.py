@@ -1,4 +1,4 @@
-"""The run directory: what it holds and how it is written."""
+"""The run directory: what it holds, how it is written, and how a run goes on that was cut off."""
 
 import json
 import logging
@@ -9,53 +9,68 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-import keras
 import numpy as np
+import yaml
 from filelock import FileLock, Timeout
 
-from resnet.callbacks import MetricsCsv, Progress, TensorBoard, Timing
+from resnet.callbacks import MetricsCsv, Progress, TensorBoard
+from resnet.checkpoints import Checkpoints, checkpoints, newest
 from resnet.errors import UserError
+from resnet.files import replacing
 
 log = logging.getLogger(__name__)
 PACKAGES = ("tensorflow", "keras", "hydra-core", "numpy")
 
 
 class Run:
-    """One training in one directory: its callbacks, summary and result."""
+    """One training in one directory, held by one process.
 
-    def __init__(self, directory, config_text, started):
-        """`started` is when the program was launched, in seconds since the epoch.
+    A context manager: an error that leaves it is written to result.json.
 
-        Raises UserError while another process runs in this directory.
-        """
+    Args:
+        directory: made by the caller; a run that was cut off there goes on.
+        record: what `.hydra/` holds, text by file name; `config.yaml` is the configuration.
+        started: when the program was launched, in seconds since the epoch.
+        changes_allowed: whether a run may go on with another configuration than it began with.
+
+    Raises UserError while another process runs in this directory, and for another configuration
+    unless allowed.
+    """
+
+    def __init__(self, directory, record, started, changes_allowed=False):
         self.directory = Path(directory)
+        self.launched = self.started = started
+        self.config_text = record["config.yaml"]
+        self._checkpoints = None
         self._lock = FileLock(self.directory / ".lock", timeout=0)
         try:
             self._lock.acquire()
         except Timeout as error:
             raise UserError(f"{directory} is in use by another run; give another hydra.run.dir") from error
-        self.started = started
-        self.timing = Timing()
-        self.config_text = config_text
+        changed = self._changed()
+        if changed and not changes_allowed:
+            self._lock.release()
+            raise UserError(
+                f"{directory} holds a run with another configuration: {'; '.join(changed)}\n"
+                "give that one, or changes=allow to go on with this one"
+            )
+        self.result = None if changed else self._finished()
+        (self.directory / ".hydra").mkdir(exist_ok=True)
+        for name, text in record.items():
+            (self.directory / ".hydra" / name).write_text(text)
 
-    def callbacks(self, watched):
-        """Keras callbacks; `watched` is `test` or `validation`."""
-        checkpoints = self.directory / "checkpoints"
-        checkpoints.mkdir(exist_ok=True)
-        return [
-            self.timing,
-            TensorBoard(self.directory / "tensorboard", self.config_text),
-            MetricsCsv(self.directory / "metrics.csv"),
-            keras.callbacks.ModelCheckpoint(checkpoints / "last.weights.h5", save_weights_only=True),
-            keras.callbacks.ModelCheckpoint(
-                checkpoints / "best.weights.h5",
-                monitor=f"{watched}_accuracy",
-                mode="max",
-                save_best_only=True,
-                save_weights_only=True,
-            ),
-            Progress(),
-        ]
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if self._checkpoints:
+            self._checkpoints.close()
+        if isinstance(error, KeyboardInterrupt):
+            self._write_result({"status": "interrupted"})
+            log.info("%s\ngo on with: python train.py resume=%s", error or "stopped", self.directory)
+        elif isinstance(error, Exception):
+            self._write_result({"status": "failed", "error": str(error)})
+        self._lock.release()
 
     def describe(self, model, dataset):
         """Print the model's summary and write it, with the normalisation, beside the logs."""
@@ -66,18 +81,48 @@ class Run:
         (self.directory / "summary.txt").write_text(text + "\n")
         np.savez(self.directory / "normalization.npz", **vars(dataset.normalization))
 
-    def finish(self, trainer, history, test, seed):
-        """Write model.keras and result.json; returns the result."""
-        trainer.model.save(self.directory / "model.keras")
+    def resume(self, trainer):
+        """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""
+        found = newest(self.directory / "checkpoints")
+        if found is None:
+            return
+        arrays, notes = found
+        trainer.restore(arrays, notes)
+        self.started -= notes["elapsed_seconds"]
+        log.info("going on after step %d, in epoch %d", trainer.step, len(trainer.history) + 1)
+
+    def callbacks(self, trainer):
+        """Keras callbacks that save and log what `trainer` does."""
+        self._checkpoints = Checkpoints(
+            self.directory / "checkpoints",
+            trainer,
+            lambda: {"elapsed_seconds": time.time() - self.started},
+            trainer.checkpoint_minutes,
+            trainer.keep_checkpoints,
+        )
+        # A checkpoint comes before the logs: from it they write again what they lack.
+        return [
+            self._checkpoints,
+            TensorBoard(self.directory / "tensorboard", self.config_text, trainer.history),
+            MetricsCsv(self.directory / "metrics.csv", trainer.history),
+            Progress(trainer),
+        ]
+
+    def finish(self, trainer, test, seed):
+        """Write model.keras and result.json, given what `trainer.evaluate` says of the test images."""
+        with replacing(self.directory / "model.keras") as part:
+            trainer.model.save(part)
+        history = trainer.history
         accuracies = [epoch["test_accuracy"] for epoch in history if "test_accuracy" in epoch]
-        result = {
+        self.result = {
+            "status": "finished",
             "test_accuracy": test["accuracy"],
             "test_loss": test["loss"],
             "best_test_accuracy": max([*accuracies, test["accuracy"]]),
             "epochs": len(history),
             "steps": trainer.step,
             "elapsed_seconds": time.time() - self.started,
-            "first_step_seconds": self.timing.first_step_at - self.started,
+            "first_step_seconds": trainer.first_step_at and trainer.first_step_at - self.launched,
             "images_per_second": float(np.median([epoch["images_per_second"] for epoch in history])),
             "parameters": trainer.model.count_params(),
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -86,15 +131,48 @@ class Run:
             "git_commit": git_commit(),
             "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
         }
-        (self.directory / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+        self._write_result(self.result)
         log.info(
             "test loss %.4f, test accuracy %.2f%%, elapsed %s, in %s",
             test["loss"],
             100 * test["accuracy"],
-            time.strftime("%H:%M:%S", time.gmtime(result["elapsed_seconds"])),
+            time.strftime("%H:%M:%S", time.gmtime(self.result["elapsed_seconds"])),
             self.directory,
         )
+        return self.result
+
+    def _changed(self):
+        """How the configuration differs from the one that made the checkpoints here, a text a key."""
+        path = self.directory / ".hydra" / "config.yaml"
+        if not path.exists() or not checkpoints(self.directory / "checkpoints"):
+            return []
+        old, new = (_flat(yaml.safe_load(text)) for text in (path.read_text(), self.config_text))
+        keys = sorted({*old, *new} - {"changes"})
+        return [
+            f"{key}={new.get(key, 'absent')}, it was {old.get(key, 'absent')}"
+            for key in keys
+            if old.get(key, "absent") != new.get(key, "absent")
+        ]
+
+    def _finished(self):
+        path = self.directory / "result.json"
+        result = json.loads(path.read_text()) if path.exists() else {}
+        if result.get("status") != "finished":
+            return None
+        log.info("%s is finished: test accuracy %.2f%%", self.directory, 100 * result["test_accuracy"])
         return result
+
+    def _write_result(self, result):
+        with replacing(self.directory / "result.json") as part:
+            part.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _flat(tree, prefix=""):
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    flat = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def git_commit():

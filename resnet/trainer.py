@@ -12,6 +12,7 @@ from resnet.errors import UserError
 
 log = logging.getLogger(__name__)
 STEPS_PER_CALL = 16
+SECONDS_PER_CALL = 1.0
 EVALUATION_BATCH = 500
 
 
@@ -49,21 +50,41 @@ class Trainer:
         max_steps: stop after so many steps, or None.
         precision: `float32`, `bfloat16` or `auto`.
         plateau: a `schedules.Plateau`, or None.
+        deterministic: whether the same seed gives the same weights to the last bit, which costs speed.
+        checkpoint_minutes: between checkpoints inside an epoch.
+        keep_checkpoints: how many of them stay.
         seed: of the order of the images and of their augmentation.
         strategy: a `tf.distribute.Strategy`; None for the default one.
     """
 
     def __init__(
-        self, epochs, batch_size, max_steps=None, precision="float32", plateau=None, seed=1, strategy=None
+        self,
+        epochs,
+        batch_size,
+        max_steps=None,
+        precision="float32",
+        plateau=None,
+        deterministic=False,
+        checkpoint_minutes=10,
+        keep_checkpoints=3,
+        seed=1,
+        strategy=None,
     ):
         self.epochs = epochs
         self.batch_size = batch_size
         self.max_steps = max_steps
         self.plateau = plateau
+        self.checkpoint_minutes = checkpoint_minutes
+        self.keep_checkpoints = keep_checkpoints
         self.seed = seed
         self.strategy = strategy or tf.distribute.get_strategy()
         self.precision = set_precision(precision)
         self.step = 0
+        self.history = []
+        self.first_step_at = None
+        self._steps_per_call = 1
+        if deterministic:
+            tf.config.experimental.enable_op_determinism()
 
     def scope(self):
         """Where model and optimizer must be built."""
@@ -78,7 +99,7 @@ class Trainer:
             )
         self.model, self.optimizer, self.dataset = model, optimizer, dataset
         self.schedule, self.augment = schedule, augment
-        self.base_rate = float(optimizer.learning_rate.numpy())
+        self.base_rate = float(str(optimizer.learning_rate.numpy()))  # 0.001, not the float32 nearest to it
         self.watched_name, self.watched = dataset.watched
         with self.scope():
             optimizer.build(model.trainable_variables)
@@ -90,24 +111,53 @@ class Trainer:
         self._evaluated = None
 
     def fit(self, callbacks=()):
-        """Train to the last epoch; returns the epochs' logs, a dict of floats for each."""
+        """Train to the last epoch; returns `history`, the epochs' logs: a dict of floats for each."""
         callbacks = keras.callbacks.CallbackList(
             list(callbacks), model=self.model, epochs=self.epochs, steps=self.steps_per_epoch
         )
         if self.watched_name == "test":
             log.info("no validation split: plateau and best checkpoint watch the test images")
-        history = []
         self.model.stop_training = False
         callbacks.on_train_begin()
-        for epoch in range(self.epochs):
+        while not (self.model.stop_training or self._is_over()):
+            epoch = len(self.history)
             callbacks.on_epoch_begin(epoch)
             logs = self._train_epoch(epoch, callbacks)
-            history.append(logs)
+            self.history.append(logs)
             callbacks.on_epoch_end(epoch, logs)
-            if self.model.stop_training or self.finished:
-                break
-        callbacks.on_train_end(history[-1])
-        return history
+        callbacks.on_train_end(self.history[-1])
+        return self.history
+
+    def _is_over(self):
+        closed = self.step <= len(self.history) * self.steps_per_epoch
+        return len(self.history) >= self.epochs or (self.finished and closed)
+
+    def state(self):
+        """All that a training continues from: arrays by name, and a dict that JSON can hold."""
+        progress = {"step": self.step, "history": self.history}
+        if self.plateau:
+            progress["plateau"] = self.plateau.state()
+        return {name: np.array(variable) for name, variable in self._variables().items()}, progress
+
+    def restore(self, arrays, progress):
+        """Continue from what `state` gave. Raises UserError for the arrays of another network."""
+        variables = self._variables()
+        shapes = [{name: tuple(v.shape) for name, v in each.items()} for each in (arrays, variables)]
+        if shapes[0] != shapes[1]:
+            raise UserError("the checkpoint holds another network or optimizer than the configuration")
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        self.step, self.history = progress["step"], progress["history"]
+        if self.plateau and "plateau" in progress:
+            self.plateau.restore(progress["plateau"])
+
+    def _variables(self):
+        owners = {"model": self.model, "optimizer": self.optimizer} | self.metrics
+        return {
+            f"{owner}/{i}/{variable.path}": variable
+            for owner, of in owners.items()
+            for i, variable in enumerate(of.variables)
+        }
 
     def evaluate(self, split):
         """Loss (weight decay included) and accuracy of a Split, as floats."""
@@ -120,7 +170,15 @@ class Trainer:
 
     @property
     def steps_per_epoch(self):
-        return -(-len(self.dataset.train) // self.batch_size)
+        """Batches in an epoch; the last may be smaller, but has an image for each replica."""
+        whole, rest = divmod(len(self.dataset.train), self.batch_size)
+        return whole + (rest >= self.strategy.num_replicas_in_sync)
+
+    @property
+    def total_steps(self):
+        """Steps of the whole training."""
+        steps = self.epochs * self.steps_per_epoch
+        return steps if self.max_steps is None else min(steps, self.max_steps)
 
     @property
     def finished(self):
@@ -137,31 +195,40 @@ class Trainer:
         }
 
     def _train_epoch(self, epoch, callbacks):
-        started, first_step = time.perf_counter(), self.step
-        self._reset_metrics()
+        started, first_step = time.perf_counter(), epoch * self.steps_per_epoch
+        if self.step == first_step:
+            self._reset_metrics()
         images = 0
         for indices in self._calls(epoch):
+            called = time.perf_counter()
             steps = np.arange(self.step, self.step + len(indices))
             rates = [self.rate(step / self.steps_per_epoch)["learning_rate"] for step in steps]
             callbacks.on_train_batch_begin(self.step - first_step)
-            self._train_steps(
+            losses = self._train_steps(
                 tf.constant(indices, tf.int32), tf.constant(steps, tf.int32), tf.constant(rates, tf.float32)
             )
+            self._check_finite(losses.numpy(), epoch, rates)
             self.step += len(indices)
             images += indices.size
-            seconds = time.perf_counter() - started
-            logs = {**self._read_metrics(), "learning_rate": rates[-1], "images_per_second": images / seconds}
-            self._check_finite(logs["loss"], epoch, rates[-1])
+            now = time.perf_counter()
+            self.first_step_at = self.first_step_at or time.time()
+            self._steps_per_call = max(1, int(SECONDS_PER_CALL * len(indices) / (now - called)))
+            logs = {
+                **self._read_metrics(),
+                "learning_rate": rates[-1],
+                "images_per_second": images / (now - started),
+            }
             callbacks.on_train_batch_end(self.step - first_step - 1, logs)
         seconds = time.perf_counter() - started
-        return self._close_epoch(epoch, {**self._read_metrics(), "images_per_second": images / seconds})
+        logs = self._close_epoch(epoch, {**self._read_metrics(), "images_per_second": images / seconds})
+        return logs | {"epoch_seconds": time.perf_counter() - started, "ended_at": time.time()}
 
     def _close_epoch(self, epoch, logs):
         started = time.perf_counter()
         watched = self.evaluate(self.watched)
         logs |= {f"{self.watched_name}_{name}": value for name, value in watched.items()}
         logs |= self.rate((self.step - 1) / self.steps_per_epoch)
-        logs |= {"evaluation_seconds": time.perf_counter() - started, "steps": self.step}
+        logs |= {"steps": self.step, "evaluation_seconds": time.perf_counter() - started}
         if self.plateau and self.plateau.update(watched["loss"], logs["learning_rate"]):
             log.info("epoch %d: plateau factor is now %.4g", epoch + 1, self.plateau.factor)
         now, then = self.rate(epoch + 1)["schedule_factor"], logs["schedule_factor"]
@@ -170,23 +237,14 @@ class Trainer:
         return logs
 
     def _calls(self, epoch):
-        """Index blocks `(steps, batch)` of one shuffled epoch; the first and a partial one stand alone."""
+        """What is left of a shuffled epoch in blocks `(steps, batch)` of indices, a call's worth each."""
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset.train))
-        whole = len(order) // self.batch_size
-        batches = order[: whole * self.batch_size].reshape(whole, self.batch_size)
-        cuts = (
-            [1, *range(1 + STEPS_PER_CALL, whole, STEPS_PER_CALL)]
-            if self.step == 0
-            else range(STEPS_PER_CALL, whole, STEPS_PER_CALL)
-        )
-        rest = order[whole * self.batch_size :]
-        blocks = np.split(batches, list(cuts))
-        if len(rest) >= self.strategy.num_replicas_in_sync:
-            blocks.append(rest[None])
-        for block in blocks:
-            left = len(block) if self.max_steps is None else self.max_steps - self.step
-            if left > 0 and len(block):
-                yield block[:left]
+        batch, whole = self.batch_size, len(order) // self.batch_size
+        while (done := self.step - epoch * self.steps_per_epoch) < self.steps_per_epoch and not self.finished:
+            left = [whole - done, self.max_steps and self.max_steps - self.step]
+            steps = min(self._steps_per_call, STEPS_PER_CALL, *filter(None, left))
+            block = order[done * batch : (done + steps) * batch]
+            yield block.reshape(-1, min(batch, len(block)))
 
     def _compile_training(self):
         images, labels = self._on_device(self.dataset.train)
@@ -214,6 +272,7 @@ class Trainer:
             variables = self.model.trainable_variables
             optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
             self._update_metrics(batch.labels, logits, losses + decay)
+            return loss
 
         @tf.function(
             input_signature=[
@@ -224,9 +283,12 @@ class Trainer:
             jit_compile=False,
         )
         def train_steps(indices, steps, rates):
+            losses = tf.TensorArray(tf.float32, tf.shape(indices)[0])
             for i in tf.range(tf.shape(indices)[0]):
                 optimizer.learning_rate.assign(rates[i])
-                strategy.run(replica_step, (indices[i], steps[i]))
+                loss = strategy.run(replica_step, (indices[i], steps[i]))
+                losses = losses.write(i, strategy.reduce("SUM", loss, axis=None))
+            return losses.stack()
 
         return train_steps
 
@@ -263,9 +325,10 @@ class Trainer:
     def _read_metrics(self):
         return {name: float(metric.result()) for name, metric in self.metrics.items()}
 
-    def _check_finite(self, loss, epoch, rate):
-        if not np.isfinite(loss):
+    def _check_finite(self, losses, epoch, rates):
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if len(bad):
             raise UserError(
-                f"the loss is {loss} in epoch {epoch + 1}, by step {self.step}, at learning rate {rate:.3g}\n"
-                "lower optimizer.learning_rate"
+                f"the loss is {losses[bad[0]]} in epoch {epoch + 1}, step {self.step + bad[0] + 1}, "
+                f"at learning rate {rates[bad[0]]:.3g}\nlower optimizer.learning_rate"
             )

@@ -16,23 +16,16 @@ from filelock import FileLock
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import resnet  # noqa: F401  registers the layers of saved models
+from tests.entry_point import TINY, result, train
 
-ROOT = Path(__file__).parent.parent
-TINY = ["data=digits", "data.train_size=100", "data.test_size=50", "model.depth=8", "trainer.max_steps=3"]
-
-
-def train(*overrides, cwd):
-    command = [sys.executable, str(ROOT / "train.py"), *overrides]
-    environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+STEPS = "trainer.max_steps=3"
 
 
 def test_a_run_leaves_its_directory(tmp_path):
-    done = train(*TINY, "hydra.run.dir=run", cwd=tmp_path)
+    done = train(*TINY, STEPS, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "run"
-    result = json.loads((run / "result.json").read_text())
-    assert result["steps"] == 3
+    assert result(run)["steps"] == 3
     assert "test accuracy" in done.stdout
     assert len(list(csv.DictReader((run / "metrics.csv").open()))) == 1
     assert {p.name for p in run.iterdir()} >= {".hydra", "train.log", "checkpoints", "summary.txt"}
@@ -44,14 +37,14 @@ def test_a_run_leaves_its_directory(tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_leaves_a_directory_a_job(tmp_path):
-    done = train("-m", *TINY, "seed=1,2", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    done = train("-m", *TINY, STEPS, "seed=1,2", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [(tmp_path / "sweep" / job / "result.json").exists() for job in "01"] == [True, True]
 
 
 @pytest.mark.slow
 def test_tensorboard_serves_the_scalars(tmp_path):
-    assert train(*TINY, cwd=tmp_path).returncode == 0
+    assert train(*TINY, STEPS, cwd=tmp_path).returncode == 0
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", "outputs", "--port", "0", "--bind_all"]
     server = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:
@@ -75,7 +68,7 @@ def served(port):
 def test_two_runs_never_share_a_directory(tmp_path):
     (tmp_path / "run").mkdir()
     with FileLock(tmp_path / "run" / ".lock"):
-        done = train(*TINY, "hydra.run.dir=run", cwd=tmp_path)
+        done = train(*TINY, STEPS, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 1
     assert "in use" in done.stderr.splitlines()[-1]
 

@@ -1,0 +1,86 @@
+"""Running a Hydra main so that whatever the user can mend ends in a line or two."""
+
+import os
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from conf.schema import ConfigError
+
+
+def command(main) -> None:
+    """Run a Hydra main; `resume=DIR` stands for the overrides that started the run in DIR.
+
+    Exit code 1 after an error, 128 plus the signal's number after an interruption.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing
+    try:
+        sys.argv[1:] = resumed(sys.argv[1:])
+        main()
+    except KeyboardInterrupt as interruption:
+        sys.exit(128 + getattr(interruption, "number", 2))
+    except Exception as error:
+        if full or not _is_users(error):
+            raise
+        print(_explain(error), file=sys.stderr)
+        sys.exit(1)
+
+
+def resumed(arguments: list[str]) -> list[str]:
+    """`arguments` with `resume=DIR` replaced by what started the run, or the sweep, in DIR."""
+    given = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
+    if not given:
+        return arguments
+    others = [a for a in arguments if not a.startswith("resume=")]
+    directory = Path(given[-1])
+    sweep, run = directory / "multirun.yaml", directory / ".hydra" / "overrides.yaml"
+    if sweep.is_file():
+        overrides = yaml.safe_load(sweep.read_text())["hydra"]["overrides"]
+        hydra = [o for o in overrides["hydra"] if not o.startswith("hydra.mode=")]
+        return ["-m", *overrides["task"], *hydra, *others, f"hydra.sweep.dir='{directory}'"]
+    if run.is_file():
+        return [*yaml.safe_load(run.read_text()), *others, f"hydra.run.dir='{directory}'"]
+    raise ConfigError(f"resume={directory}: there is no run to go on with; expected {run}")
+
+
+def record(config: DictConfig) -> dict[str, str]:
+    """What a run's `.hydra` directory holds, by file name.
+
+    Hydra would write the same, but before anyone can see that another run lives there.
+    """
+    hydra = HydraConfig.get()
+    return {
+        "config.yaml": OmegaConf.to_yaml(config),
+        "hydra.yaml": OmegaConf.to_yaml({"hydra": hydra}),
+        "overrides.yaml": OmegaConf.to_yaml(hydra.overrides.task),
+    }
+
+
+def _is_users(error):
+    if isinstance(error, ConfigError | HydraException | OmegaConfBaseException | OSError | MemoryError):
+        return True
+    # Named, not imported: until a run has begun, that would cost the seconds TensorFlow takes to load.
+    return type(error).__name__ in ("UserError", "ResourceExhaustedError")
+
+
+def _explain(error):
+    """The error on a line or two; for an unknown key with the keys that are there, the likely one first."""
+    key, siblings = getattr(error.__cause__, "key", None), getattr(error.__cause__, "parent_node", None)
+    if isinstance(error, ConfigCompositionException) and key and siblings:
+        known = [name for name in siblings if name not in ("_target_", "hydra")]
+        likely = get_close_matches(key, known, n=1)
+        hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known)}"
+        return f"{error.__cause__.full_key}: there is no key {key}; {hint}"
+    if isinstance(error, MissingConfigException):
+        return str(error).split("\nConfig search path")[0].replace("\n\n", "; ").replace("\n\t", " ")
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return "out of memory; give a smaller trainer.batch_size, or model.recompute=true"
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

@@ -1,0 +1,147 @@
+"""Checkpoints that are whole or absent, and signals that wait until one is written."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+import zipfile
+import zlib
+
+import keras
+import numpy as np
+
+from resnet.errors import Interrupted, UserError
+from resnet.files import replacing
+
+log = logging.getLogger(__name__)
+NOTES = "notes"
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves the trainer after every epoch and every `minutes`; keeps the last `keep` and the best.
+
+    One file holds it all: each variable, and as JSON what the trainer has to remember. SIGINT and
+    SIGTERM raise Interrupted once the step at hand is saved; a second one ends the process at once.
+
+    Args:
+        directory: where the files lie; made if missing.
+        trainer: a compiled `trainer.Trainer`.
+        notes: gives a dict, readable as JSON, that is saved along.
+        minutes: between two checkpoints inside an epoch.
+        keep: number of checkpoints that stay, besides the best.
+    """
+
+    def __init__(self, directory, trainer, notes, minutes, keep):
+        super().__init__()
+        self.directory, self.trainer, self.notes = directory, trainer, notes
+        self.minutes, self.keep = minutes, keep
+        self.signals = None
+        directory.mkdir(exist_ok=True)
+
+    def on_train_begin(self, logs=None):
+        self.signals = Signals()
+        self.saved_at = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        due = time.monotonic() - self.saved_at > 60 * self.minutes
+        if due or self.signals.received or self.trainer.finished:
+            self.save()
+        self._stop_if_asked()
+
+    def on_epoch_end(self, epoch, logs=None):
+        # A last epoch cut short by max_steps was saved before it was closed, so that it can go on.
+        if self.trainer.step % self.trainer.steps_per_epoch == 0:
+            path = self.save()
+            watched = f"{self.trainer.watched_name}_accuracy"
+            if logs[watched] >= max(epoch[watched] for epoch in self.trainer.history):
+                with replacing(self.directory / "best.npz") as part:
+                    shutil.copyfile(path, part)
+        self._stop_if_asked()
+
+    def on_train_end(self, logs=None):
+        self.close()
+
+    def close(self):
+        """Give the signals back."""
+        if self.signals:
+            self.signals.close()
+            self.signals = None
+
+    def save(self):
+        """Write a checkpoint, remove the oldest beyond `keep`, and return its path.
+
+        Raises UserError, and keeps what there is, if a weight is not finite or the disk is full.
+        """
+        arrays, progress = self.trainer.state()
+        bad = [name for name, array in arrays.items() if not np.all(np.isfinite(array))]
+        if bad:
+            raise UserError(f"{bad[0]} is not finite after step {self.trainer.step}\nlower the learning rate")
+        notes = np.array(json.dumps({**progress, **self.notes()}))
+        path = self.directory / f"step_{self.trainer.step:09}.npz"
+        with replacing(path) as part:
+            np.savez(part, **{NOTES: notes}, **arrays)
+        for old in checkpoints(self.directory)[: -self.keep]:
+            old.unlink()
+        self.saved_at = time.monotonic()
+        return path
+
+    def _stop_if_asked(self):
+        if self.signals.received:
+            name = signal.Signals(self.signals.received).name
+            message = f"stopped by {name} after step {self.trainer.step}"
+            raise Interrupted(self.signals.received, message)
+
+
+def checkpoints(directory):
+    """Paths of the checkpoints in `directory`, the newest last."""
+    return sorted(directory.glob("step_*.npz"))
+
+
+def newest(directory):
+    """Arrays and notes of the newest whole checkpoint, or None. Warns of each that is damaged."""
+    for path in reversed(checkpoints(directory)):
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+            return arrays, json.loads(str(arrays.pop(NOTES)))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            log.warning("%s is damaged (%s); taking the checkpoint before it", path, error)
+    return None
+
+
+class Signals:
+    """Remembers the first SIGINT or SIGTERM in `received`; the second one ends the process at once.
+
+    A thread takes them, because Python's own handlers wait until TensorFlow returns.
+    """
+
+    NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self):
+        self.received = None
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._handlers = {number: signal.signal(number, lambda *_: None) for number in self.NUMBERS}
+        self._wakeup = signal.set_wakeup_fd(self._writer.fileno())
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def close(self):
+        """Give the signals back."""
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._writer.close()
+
+    def _watch(self):
+        with self._reader:
+            while byte := self._reader.recv(1):
+                if byte[0] not in self.NUMBERS:
+                    continue
+                if self.received:
+                    os._exit(128 + byte[0])
+                self.received = byte[0]
+                log.info("stopping after the step at hand; once more to stop at once")
