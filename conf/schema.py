@@ -28,21 +28,47 @@ SOURCE = {
     "normalization": Literal["pixel_mean", "channel"],
     "seed": int,
 }
-RESNET = {
-    "depth": Count,
-    "shortcut": Literal["projection", "identity"],
-    "conv_bias": bool,
-    "l2": NotNegative,
-    "zero_init": bool,
-    "survival": Annotated[float, Field(gt=0, le=1)],
+CONVOLUTION = {"conv_bias": bool, "l2": NotNegative}
+NORMALIZATION = {"bn_momentum": Share, "bn_epsilon": Positive}
+PLAIN = {
+    **CONVOLUTION,
+    **NORMALIZATION,
+    "padding": Literal["same", "symmetric"],
     "stage": Literal["looped", "unrolled"],
     "recompute": bool,
 }
+RESNET = {
+    **PLAIN,
+    "shortcut": Literal["projection", "projection_bn", "identity"],
+    "zero_init": bool,
+    "survival": Annotated[float, Field(gt=0, le=1)],
+}
+CIFAR = {"depth": Count, "filters": Annotated[list[Count], Field(min_length=3, max_length=3)]}
+STRIDED_CONV = {"strided_conv": Literal["1x1", "3x3"]}
+STEM = {"stem": Literal["imagenet", "cifar"]}
 SCHEMAS: dict[str, type[BaseModel]] = {
     "resnet.data.cifar10": node(dir=str, **SOURCE),
     "resnet.data.digits": node(**SOURCE),
-    "resnet.models.resnet_v1": node(**RESNET),
-    "resnet.models.resnet_v2": node(**RESNET),
+    "resnet.models.plain": node(**CIFAR, **PLAIN),
+    "resnet.models.resnet_v1": node(**CIFAR, **RESNET),
+    "resnet.models.resnet_v2": node(**CIFAR, **STRIDED_CONV, **RESNET),
+    "resnet.models.plain_imagenet": node(depth=Literal[18, 34], **STEM, **PLAIN),
+    "resnet.models.resnet_imagenet": node(
+        depth=Literal[18, 34, 50, 101, 152, 200],
+        version=Literal[1, 2],
+        strided_block=Literal["first", "last"],
+        **STEM,
+        **STRIDED_CONV,
+        **RESNET,
+    ),
+    "resnet.models.vgg": node(
+        depth=Literal[11, 13, 16, 19],
+        head=Literal["cifar", "imagenet"],
+        batch_norm=bool,
+        dropout=Share,
+        **CONVOLUTION,
+        **NORMALIZATION,
+    ),
     "keras.optimizers.Adam": node(learning_rate=Positive, beta_1=Share, beta_2=Share, epsilon=Positive),
     "keras.optimizers.SGD": node(learning_rate=Positive, momentum=Share, nesterov=bool),
     "resnet.augmentation.none": node(),
@@ -69,7 +95,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         seed=int,
     ),
 }
-LAYERS_PER_STAGE = {"resnet.models.resnet_v1": 6, "resnet.models.resnet_v2": 9}
+LAYERS_PER_STAGE = {"resnet.models.plain": 6, "resnet.models.resnet_v1": 6, "resnet.models.resnet_v2": 9}
 
 
 def check(config: DictConfig) -> None:
@@ -107,8 +133,8 @@ def _check_node(path, values):
             raise ConfigError(f"{name}{given}: {first['msg'].lower()}") from error
     if target in LAYERS_PER_STAGE:
         _check_depth(path, values["depth"], LAYERS_PER_STAGE[target])
-        if values["recompute"] and values["stage"] != "looped":
-            raise ConfigError(f"{path}.recompute=true needs {path}.stage=looped")
+    if values.get("recompute") and values["stage"] != "looped":
+        raise ConfigError(f"{path}.recompute=true needs {path}.stage=looped")
     if target == "resnet.schedules.Steps":
         _check_steps(path, values)
 

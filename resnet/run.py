@@ -17,6 +17,7 @@ from resnet.callbacks import MetricsCsv, Progress, TensorBoard
 from resnet.checkpoints import Checkpoints, checkpoints, newest
 from resnet.errors import UserError
 from resnet.files import replacing
+from resnet.models import summary
 
 log = logging.getLogger(__name__)
 PACKAGES = ("tensorflow", "keras", "hydra-core", "numpy")
@@ -74,9 +75,7 @@ class Run:
 
     def describe(self, model, dataset):
         """Print the model's summary and write it, with the normalisation, beside the logs."""
-        lines = []
-        model.summary(print_fn=lines.append, line_length=100)
-        text = "\n".join(lines)
+        text = summary(model)
         print(text)
         (self.directory / "summary.txt").write_text(text + "\n")
         np.savez(self.directory / "normalization.npz", **vars(dataset.normalization))

@@ -1,0 +1,87 @@
+"""The ImageNet networks of He et al. 2015, table 1, and their pre-activation form.
+
+Trainable parameters for 1,000 classes without convolution biases: 18: 11,689,512; 34: 21,797,672;
+50: 25,557,032; 101: 44,549,160; 152: 60,192,808; 200: 64,673,832. 18 with the CIFAR stem and ten
+classes: 11,173,962. Plain 34: 21,623,848, as 34 with identity shortcuts.
+"""
+
+from functools import partial
+
+import keras
+
+from resnet.models import blocks
+from resnet.models.blocks import Plan, Style
+
+BASIC = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+BOTTLENECK = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
+FILTERS = (64, 128, 256, 512)
+STYLE = {
+    "shortcut": "projection_bn",
+    "conv_bias": False,
+    "padding": "symmetric",
+    "strided_conv": "3x3",
+    "bn_epsilon": 1e-5,
+}
+
+
+def resnet_imagenet(
+    input_shape,
+    num_classes,
+    depth=50,
+    version=1,
+    stem="imagenet",
+    strided_block="first",
+    survival=1.0,
+    stage="looped",
+    recompute=False,
+    **style,
+):
+    """ResNet of depth 18 or 34 (basic blocks), 50, 101, 152 or 200 (bottlenecks).
+
+    `version` 1 is He et al. 2015, 2 the pre-activation form of He et al. 2016. `stem` is `imagenet` (7x7
+    with stride 2, and a max pool) or `cifar` (3x3). keras.applications' v1 has the strides in the
+    1x1 convolutions, its v2 in the last block of a stage. Maps float images `(N, H, W, C)` to logits
+    `(N, num_classes)`. `strided_block`, `survival`, `stage` and `recompute` are those of
+    `blocks.stages`, all others those of `Style`. Raises ValueError for another depth.
+    """
+    blocks.one_of("depth", depth, *BASIC, *BOTTLENECK)
+    blocks.one_of("version", version, 1, 2)
+    blocks.one_of("stem", stem, "imagenet", "cifar")
+    style = Style(**{**STYLE, **style})
+    if depth in BASIC:
+        counts, branches = BASIC[depth], [partial(blocks.basic, f) for f in FILTERS]
+    else:
+        counts, branches = BOTTLENECK[depth], [partial(blocks.bottleneck, f, 4 * f, style) for f in FILTERS]
+    strides = (1, 2, 2, 2) if strided_block == "first" else (2, 2, 2, 1)
+    block = blocks.postactivation_block if version == 1 else blocks.preactivation_block
+    inputs = keras.Input(input_shape, name="images")
+    x = blocks.stages(
+        _stem(inputs, stem, version, style),
+        partial(block, style=style),
+        [Plan(*plan) for plan in zip(branches, counts, strides, strict=True)],
+        strided_block=strided_block,
+        survival=survival,
+        stage=stage,
+        recompute=recompute,
+    )
+    if version == 2:
+        x = blocks.relu(style.norm(x, "final_bn"), "final_relu")
+    name = "plain" if style.shortcut == "none" else f"resnet_v{version}"
+    return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"{name}_imagenet_{depth}")
+
+
+def plain_imagenet(input_shape, num_classes, depth=34, **options):
+    """`resnet_imagenet` of basic blocks without shortcuts (He et al. 2015, figure 3), 18 or 34 deep."""
+    blocks.one_of("depth", depth, *BASIC)
+    return resnet_imagenet(input_shape, num_classes, depth, shortcut="none", **options)
+
+
+def _stem(x, kind, version, style):
+    """In v2 the first block normalises and rectifies."""
+    x = style.conv(x, FILTERS[0], *((7, 2) if kind == "imagenet" else (3, 1)), name="stem_conv")
+    if version == 1:
+        x = blocks.relu(style.norm(x, "stem_bn"), "stem_relu")
+    if kind == "imagenet":
+        x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+        x = keras.layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
+    return x

@@ -1,0 +1,50 @@
+"""VGG (Simonyan and Zisserman 2015, table 1: configurations A, B, D and E).
+
+Parameters with the ImageNet head, no BN, 1,000 classes: 11: 132,863,336; 13: 133,047,848;
+16: 138,357,544; 19: 143,667,240. With the CIFAR head, BN and ten classes, trainable: 11: 9,231,114;
+13: 9,416,010; 16: 14,728,266; 19: 20,040,522.
+"""
+
+import keras
+
+from resnet.models import blocks
+from resnet.models.blocks import Style
+
+CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+FILTERS = (64, 128, 256, 512, 512)
+
+
+def vgg(input_shape, num_classes, depth=16, head="cifar", batch_norm=True, dropout=0.5, **style):
+    """VGG of depth 11, 13, 16 or 19: five stages of 3x3 convolutions, each ended by a max pool.
+
+    `head` is `cifar` (global average pool, one dense layer) or `imagenet` (dense layers of 4,096, 4,096
+    and `num_classes`, the first two with `dropout`). `batch_norm` is not in the paper; without it the deeper
+    ones hardly start to train. Maps float images `(N, H, W, C)` to logits `(N, num_classes)`. All
+    other options are those of `Style`. Raises ValueError for another depth or head.
+    """
+    blocks.one_of("depth", depth, *CONVOLUTIONS)
+    blocks.one_of("head", head, "cifar", "imagenet")
+    style = Style(**style)
+    x = inputs = keras.Input(input_shape, name="images")
+    for number, (filters, count) in enumerate(zip(FILTERS, CONVOLUTIONS[depth], strict=True), 1):
+        for i in range(1, count + 1):
+            name = f"stage{number}_conv{i}"
+            x = style.conv(x, filters, 3, name=name)
+            x = style.norm(x, f"{name}_bn") if batch_norm else x
+            x = blocks.relu(x, f"{name}_relu")
+        x = keras.layers.MaxPooling2D(2, padding="same", name=f"stage{number}_pool")(x)
+    if head == "imagenet":
+        x = keras.layers.Flatten(name="flatten")(x)
+        for i in (1, 2):
+            x = keras.layers.Dense(
+                4096,
+                activation="relu",
+                kernel_initializer="he_normal",
+                kernel_regularizer=style.regularizer,
+                name=f"dense{i}",
+            )(x)
+            x = keras.layers.Dropout(dropout, name=f"dropout{i}")(x)
+        outputs = blocks.logits(x, num_classes)
+    else:
+        outputs = blocks.classifier(x, num_classes)
+    return keras.Model(inputs, outputs, name=f"vgg_{depth}")

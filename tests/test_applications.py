@@ -1,0 +1,90 @@
+"""The networks that keras.applications has too: its weights, copied across, give its outputs."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from resnet.models import resnet_imagenet, stack, unstack, vgg
+
+SHAPE = (64, 64, 3)
+V1 = {"strided_conv": "1x1"}
+V2 = {"version": 2, "strided_block": "last"}
+OUR_NAMES = [
+    (r"conv1_(conv|bn)", "stem_{0}"),
+    (r"conv(\d)_block(\d+)_0_conv", "stage{0}_block{1}_shortcut"),
+    (r"conv(\d)_block(\d+)_0_bn", "stage{0}_block{1}_shortcut_bn"),
+    (r"conv(\d)_block(\d+)_preact_bn", "stage{0}_block{1}_bn1"),
+    (r"conv(\d)_block(\d+)_(\d)_(conv|bn)", "stage{0}_block{1}_{3}{2}"),
+    (r"post_bn", "final_bn"),
+    (r"block(\d)_conv(\d)", "stage{0}_conv{1}"),
+    (r"fc(\d)", "dense{0}"),
+    (r"predictions", "logits"),
+]
+
+
+def our_name(layer, version):
+    found, name = next((m, ours) for p, ours in OUR_NAMES if (m := re.fullmatch(p, layer)))
+    parts = list(found.groups())
+    if "block{1}" in name:
+        parts[0] = int(parts[0]) - 1  # their conv2 is the first stage
+    if version == 2 and parts[-1:] == ["bn"] and len(parts) == 4:
+        parts[2] = int(parts[2]) + 1  # and their first BN of a block is not counted
+    return name.format(*parts)
+
+
+def randomized(model):
+    """The model with no weight left at 0 or 1."""
+    random = np.random.default_rng(0)
+    for variable in model.variables:
+        if variable.name in ("gamma", "moving_variance"):
+            variable.assign(random.uniform(0.5, 1.5, variable.shape))
+        elif variable.name != "kernel":
+            variable.assign(random.normal(0, 0.1, variable.shape))
+    return model
+
+
+def assert_same(theirs, ours, version=1):
+    randomized(theirs)
+    weights = {
+        f"{our_name(layer.name, version)}/{variable.name}": np.array(variable)
+        for layer in theirs.layers
+        for variable in layer.variables
+    }
+    before = unstack(ours)
+    # Their v2 has no bias where a BN follows; ours is 0 there.
+    assert {name.split("/")[1] for name in before.keys() - weights} <= {"bias", "seed_generator_state"}
+    stack(ours, before | weights)
+    images = np.random.default_rng(1).normal(size=(2, *SHAPE)).astype("float32")
+    expected = theirs(images).numpy()
+    np.testing.assert_allclose(ours(images), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def application(name):
+    build = getattr(keras.applications, name)
+    return build(weights=None, input_shape=SHAPE, classes=10, classifier_activation=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "options"),
+    [
+        ("ResNet50", 50, V1),
+        ("ResNet50V2", 50, V2),
+        ("ResNet101", 101, V1),
+        ("ResNet101V2", 101, V2),
+        pytest.param("ResNet152", 152, V1, marks=pytest.mark.slow),
+        pytest.param("ResNet152V2", 152, V2, marks=pytest.mark.slow),
+    ],
+)
+def test_resnet(name, depth, options):
+    ours = resnet_imagenet(SHAPE, 10, depth, conv_bias=True, bn_epsilon=1.001e-5, **options)
+    assert_same(application(name), ours, options.get("version", 1))
+
+
+@pytest.mark.parametrize("depth", [16, 19])
+def test_vgg(depth):
+    ours = vgg(SHAPE, 10, depth, head="imagenet", batch_norm=False)
+    theirs = application(f"VGG{depth}")
+    assert ours.count_params() == theirs.count_params()
+    assert_same(theirs, ours)
