@@ -79,7 +79,7 @@ class Run:
         text = "\n".join(lines)
         print(text)
         (self.directory / "summary.txt").write_text(text + "\n")
-        np.savez(self.directory / "normalization.npz", **vars(dataset.normalization))
+        dataset.normalization.save(self.directory / "normalization.npz")
 
     def resume(self, trainer):
         """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""

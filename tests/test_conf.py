@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 
 from conf.schema import SCHEMAS, check
 from resnet.augmentation import Batch
+from resnet.data import digits
 from resnet.trainer import Trainer
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -66,6 +67,7 @@ def test_optimizer(option):
 @pytest.mark.parametrize("option", options("augmentation"))
 def test_augmentation(option):
     augment = instantiate(composed(option).augmentation)
+    augment.fit(digits(train_size=20, test_size=20, validation_split=0.0, normalization="channel", seed=1))
     batch = Batch(tf.ones([4, 32, 32, 3]), tf.one_hot([0, 1, 2, 3], 4), tf.range(4), tf.constant(0))
     assert augment(batch, tf.constant([1, 2])).images.shape == (4, 32, 32, 3)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from resnet.data.normalization import Normalization, measure, standardize
 from resnet.errors import UserError
 
 
@@ -22,18 +23,6 @@ class Split:
 
     def take(self, index):
         return Split(self.images[index], self.labels[index])
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """Scale to [0, 1], subtract `mean`, divide by `std` (float32, broadcast over images)."""
-
-    mean: np.ndarray
-    std: np.ndarray
-
-    def __call__(self, images):
-        """uint8 images, NumPy or TensorFlow cast to float32, to normalised ones."""
-        return (images / 255.0 - self.mean) / self.std
 
 
 @dataclass(frozen=True)
@@ -60,6 +49,10 @@ class Dataset:
         if self.validation is not None:
             return "validation", self.validation
         return "test", self.test
+
+    def standardized(self, **options):
+        """This dataset, whose normalisation ends with `standardize`, measured on its training images."""
+        return replace(self, normalization=standardize(self.normalization, self.train.images, **options))
 
 
 def make_dataset(train, test, class_names, *, train_size, test_size, validation_split, normalization, seed):
@@ -95,17 +88,3 @@ def _cut(split, size, seed, name):
         np.arange(len(split)), train_size=size, stratify=split.labels, random_state=seed
     )
     return split.take(np.sort(chosen)), split.take(np.sort(rest))
-
-
-def measure(images, kind):
-    """Normalization of training images: `pixel_mean` (one mean a pixel) or `channel` (mean, std)."""
-    if kind == "pixel_mean":
-        mean = images.mean(0, dtype=np.float64) / 255
-        return Normalization(mean.astype(np.float32), np.ones(1, np.float32))
-    if kind == "channel":
-        levels = np.stack([np.bincount(c.ravel(), minlength=256) for c in np.moveaxis(images, -1, 0)])
-        share, value = levels / levels.sum(1, keepdims=True), np.arange(256) / 255
-        mean = share @ value
-        std = np.sqrt(np.maximum(share @ value**2 - mean**2, 1e-12))
-        return Normalization(mean.astype(np.float32), std.astype(np.float32))
-    raise ValueError(f"normalization is pixel_mean or channel, not {kind}")
