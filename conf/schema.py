@@ -9,6 +9,8 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Size = Count | Annotated[list[Count], Field(min_length=2, max_length=2)]
 Natural = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Range = Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
@@ -44,7 +46,26 @@ RESNET = {
 }
 SCHEMAS: dict[str, type[BaseModel]] = {
     "resnet.data.cifar10": node(dir=str, **SOURCE),
+    "resnet.data.cifar100": node(dir=str, labels=Literal["fine", "coarse"], **SOURCE),
     "resnet.data.digits": node(**SOURCE),
+    "resnet.data.image_folder": node(
+        dir=str,
+        image_size=Size,
+        channels=Literal[1, 3],
+        resize=Literal["crop", "stretch"],
+        test_split=Fraction,
+        skip_unreadable=bool,
+        **SOURCE,
+    ),
+    "resnet.data.npz": node(file=str, test_split=Fraction, **SOURCE),
+    "resnet.data.synthetic": node(
+        image_size=Size,
+        channels=Count,
+        classes=Annotated[int, Field(ge=2)],
+        train_images=Count,
+        test_images=Count,
+        **SOURCE,
+    ),
     "resnet.models.resnet_v1": node(**RESNET),
     "resnet.models.resnet_v2": node(**RESNET),
     "keras.optimizers.Adam": node(learning_rate=Positive, beta_1=Share, beta_2=Share, epsilon=Positive),
@@ -83,7 +104,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "resnet.schedules.Constant": node(),
     "resnet.schedules.Steps": node(boundaries=list[Positive | Count], factors=list[Positive]),
     "resnet.schedules.Plateau": node(
-        factor=Annotated[float, Field(gt=0, lt=1)],
+        factor=Fraction,
         patience=Count,
         cooldown=Natural,
         min_delta=NotNegative,

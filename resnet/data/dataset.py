@@ -65,7 +65,7 @@ def make_dataset(train, test, class_names, *, train_size, test_size, validation_
     test = subset(test, test_size, seed, "test_size")
     validation = None
     if validation_split:
-        validation, train = _cut(train, round(validation_split * len(train)), seed, "validation_split")
+        train, validation = split_off(train, validation_split, seed, "validation_split")
     statistics = measure(train.images, normalization)
     return Dataset(train, test, class_names, statistics, validation)
 
@@ -77,13 +77,22 @@ def subset(split, size, seed, name):
     return _cut(split, size, seed, name)[0]
 
 
+def split_off(split, fraction, seed, name):
+    """What is left of `split`, and the `fraction` of it that is split off, class by class."""
+    part, rest = _cut(split, round(fraction * len(split)), seed, name)
+    return rest, part
+
+
 def _cut(split, size, seed, name):
-    classes = len(np.unique(split.labels))
+    counts = np.bincount(split.labels)
+    classes = np.count_nonzero(counts)
     if not classes <= size <= len(split) - classes:
         raise UserError(
-            f"data.{name}: {size} images do not cut {len(split)} with {classes} classes; "
-            f"give {classes} to {len(split) - classes}, or null for all"
+            f"data.{name}: {size} of {len(split)} images cannot be drawn from each of {classes} classes; "
+            f"{classes} to {len(split) - classes} can"
         )
+    if 1 in counts:
+        raise UserError(f"data.{name}: class {list(counts).index(1)} has one image; a cut needs two of each")
     chosen, rest = train_test_split(
         np.arange(len(split)), train_size=size, stratify=split.labels, random_state=seed
     )
