@@ -26,7 +26,8 @@ def train(config: DictConfig) -> float:
         if run.result:
             return run.result["test_accuracy"]
         keras.utils.set_random_seed(config.seed)
-        dataset = instantiate(config.data)
+        augment = instantiate(config.augmentation)
+        dataset = augment.fit(instantiate(config.data))
         trainer = instantiate(config.trainer)
         with trainer.scope():
             model = instantiate(
@@ -34,9 +35,7 @@ def train(config: DictConfig) -> float:
             )
             optimizer = instantiate(config.optimizer)
         run.describe(model, dataset)
-        trainer.compile(
-            model, optimizer, instantiate(config.schedule), instantiate(config.augmentation), dataset
-        )
+        trainer.compile(model, optimizer, instantiate(config.schedule), augment, dataset)
         run.resume(trainer)
         trainer.fit(run.callbacks(trainer))
         return run.finish(trainer, trainer.evaluate(dataset.test), config.seed)["test_accuracy"]

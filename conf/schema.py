@@ -9,6 +9,12 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Size = Count | Annotated[list[Count], Field(min_length=2, max_length=2)]
+Natural = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Range = Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
+Shift = Natural | NotNegative | Annotated[list[Natural | Finite], Field(min_length=1)]
 
 
 class ConfigError(Exception):
@@ -48,7 +54,26 @@ STRIDED_CONV = {"strided_conv": Literal["1x1", "3x3"]}
 STEM = {"stem": Literal["imagenet", "cifar"]}
 SCHEMAS: dict[str, type[BaseModel]] = {
     "resnet.data.cifar10": node(dir=str, **SOURCE),
+    "resnet.data.cifar100": node(dir=str, labels=Literal["fine", "coarse"], **SOURCE),
     "resnet.data.digits": node(**SOURCE),
+    "resnet.data.image_folder": node(
+        dir=str,
+        image_size=Size,
+        channels=Literal[1, 3],
+        resize=Literal["crop", "stretch"],
+        test_split=Fraction,
+        skip_unreadable=bool,
+        **SOURCE,
+    ),
+    "resnet.data.npz": node(file=str, test_split=Fraction, **SOURCE),
+    "resnet.data.synthetic": node(
+        image_size=Size,
+        channels=Count,
+        classes=Annotated[int, Field(ge=2)],
+        train_images=Count,
+        test_images=Count,
+        **SOURCE,
+    ),
     "resnet.models.plain": node(**CIFAR, **PLAIN),
     "resnet.models.resnet_v1": node(**CIFAR, **RESNET),
     "resnet.models.resnet_v2": node(**CIFAR, **STRIDED_CONV, **RESNET),
@@ -73,13 +98,41 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "keras.optimizers.SGD": node(learning_rate=Positive, momentum=Share, nesterov=bool),
     "resnet.augmentation.none": node(),
     "resnet.augmentation.shift_flip": node(shift=Share, flip=bool),
-    "resnet.augmentation.crop_flip": node(padding=Annotated[int, Field(ge=0)], flip=bool),
+    "resnet.augmentation.crop_flip": node(padding=Natural, fill=Literal["zeros", "reflect"], flip=bool),
+    "resnet.augmentation.alternating_flip": node(seed=int),
+    "resnet.augmentation.cutout": node(size=Count),
+    "resnet.augmentation.mixup": node(alpha=Positive),
+    "resnet.augmentation.cutmix": node(alpha=Positive),
+    "resnet.augmentation.randaugment": node(
+        operations=Natural, magnitude=Annotated[float, Field(ge=0, le=10)]
+    ),
+    "resnet.augmentation.in_order": node(transforms=list[dict]),
+    "resnet.augmentation.image_data_generator": node(
+        rotation_range=NotNegative,
+        width_shift_range=Shift,
+        height_shift_range=Shift,
+        shear_range=NotNegative,
+        zoom_range=Share | Range,
+        channel_shift_range=NotNegative,
+        brightness_range=Range | None,
+        horizontal_flip=bool,
+        vertical_flip=bool,
+        fill_mode=Literal["nearest", "constant", "reflect", "wrap"],
+        cval=Finite,
+        rescale=Positive | None,
+        samplewise_center=bool,
+        samplewise_std_normalization=bool,
+        featurewise_center=bool,
+        featurewise_std_normalization=bool,
+        zca_whitening=bool,
+        zca_epsilon=Positive,
+    ),
     "resnet.schedules.Constant": node(),
     "resnet.schedules.Steps": node(boundaries=list[Positive | Count], factors=list[Positive]),
     "resnet.schedules.Plateau": node(
-        factor=Annotated[float, Field(gt=0, lt=1)],
+        factor=Fraction,
         patience=Count,
-        cooldown=Annotated[int, Field(ge=0)],
+        cooldown=Natural,
         min_delta=NotNegative,
         min_lr=NotNegative,
     ),
@@ -120,23 +173,35 @@ def _plain(value):
 
 def _check_node(path, values):
     for key, value in values.items():
-        if isinstance(value, dict):
-            _check_node(f"{path}.{key}", value)
+        for name, part in _parts(f"{path}.{key}", value):
+            _check_node(name, part)
     target = values.get("_target_")
     if target in SCHEMAS:
         try:
             SCHEMAS[target].model_validate({k: v for k, v in values.items() if k != "_target_"})
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, (path, *first["loc"][:2])))
-            given = "" if first["type"] == "missing" else f"={first['input']}"
-            raise ConfigError(f"{name}{given}: {first['msg'].lower()}") from error
+            raise ConfigError(_first_fault(path, values, error.errors())) from error
     if target in LAYERS_PER_STAGE:
         _check_depth(path, values["depth"], LAYERS_PER_STAGE[target])
     if values.get("recompute") and values["stage"] != "looped":
         raise ConfigError(f"{path}.recompute=true needs {path}.stage=looped")
     if target == "resnet.schedules.Steps":
         _check_steps(path, values)
+
+
+def _first_fault(path, values, faults):
+    """The first key at fault, what it is given as, and what it should be: any kind of several."""
+    key = faults[0]["loc"][0]
+    wishes = dict.fromkeys(fault["msg"].lower() for fault in faults if fault["loc"][0] == key)
+    given = "" if faults[0]["type"] == "missing" else f"={values[key]}"
+    return f"{path}.{key}{given}: {', or '.join(wishes)}"
+
+
+def _parts(path, value):
+    """The nodes in a value, itself or the members of a list, with their paths."""
+    members = enumerate(value) if isinstance(value, list) else []
+    named = [(path, value), *((f"{path}.{i}", member) for i, member in members)]
+    return [(name, part) for name, part in named if isinstance(part, dict)]
 
 
 def _check_depth(path, depth, layers):

@@ -78,7 +78,7 @@ class Run:
         text = summary(model)
         print(text)
         (self.directory / "summary.txt").write_text(text + "\n")
-        np.savez(self.directory / "normalization.npz", **vars(dataset.normalization))
+        dataset.normalization.save(self.directory / "normalization.npz")
 
     def resume(self, trainer):
         """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""

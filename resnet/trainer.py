@@ -248,7 +248,7 @@ class Trainer:
 
     def _compile_training(self):
         images, labels = self._on_device(self.dataset.train)
-        normalize = self.dataset.normalization
+        normalization = self.dataset.normalization
         strategy, optimizer = self.strategy, self.optimizer
 
         def replica_step(indices, step):
@@ -256,14 +256,14 @@ class Trainer:
             mine = indices[replica :: strategy.num_replicas_in_sync]
             seed = tf.random.experimental.stateless_fold_in(tf.stack([self.seed, step]), replica)
             batch = Batch(
-                normalize(tf.cast(tf.gather(images, mine), tf.float32)),
+                normalization.scale(tf.cast(tf.gather(images, mine), tf.float32)),
                 tf.one_hot(tf.gather(labels, mine), self.dataset.num_classes),
                 mine,
                 step // self.steps_per_epoch,
             )
             batch = self.augment(batch, seed)
             with tf.GradientTape() as tape:
-                logits = self.model(batch.images, training=True)
+                logits = self.model(normalization.standardize(batch.images), training=True)
                 losses = keras.losses.categorical_crossentropy(batch.labels, logits, from_logits=True)
                 decay = tf.add_n(self.model.losses) if self.model.losses else 0.0
                 share = tf.size(mine) / tf.size(indices)

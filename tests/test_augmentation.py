@@ -1,45 +1,142 @@
+import keras
 import numpy as np
 import pytest
 import scipy.ndimage
+import scipy.stats
 import tensorflow as tf
+from keras.src.legacy.preprocessing import image as legacy
+from PIL import Image, ImageEnhance, ImageOps
 
-from resnet import augmentation
+from resnet import augmentation, schedules
+from resnet.augmentation import affine, mixing, operations
+from resnet.augmentation.generator import draw, transform
+from resnet.data import Dataset, Normalization, Split
+from resnet.errors import UserError
+from resnet.models import resnet_v1
+from resnet.trainer import Trainer
 
-IMAGES = tf.constant(np.random.default_rng(0).normal(size=(64, 20, 21, 3)).astype("float32"))
+PICTURES = np.random.default_rng(0).integers(0, 256, (64, 20, 21, 3), np.uint8)
+IMAGES = tf.constant((PICTURES / 255 - 0.5).astype("float32"))
 LABELS = tf.one_hot(tf.range(64) % 10, 10)
 SEED = tf.constant([1, 2])
+EVERYTHING = {
+    "rotation_range": 20.0,
+    "width_shift_range": 0.2,
+    "height_shift_range": 0.1,
+    "shear_range": 10.0,
+    "zoom_range": 0.2,
+    "channel_shift_range": 0.1,
+    "brightness_range": [0.5, 1.5],
+    "horizontal_flip": True,
+    "vertical_flip": True,
+}
+TRANSFORMS = {
+    "none": augmentation.none,
+    "shift_flip": augmentation.shift_flip,
+    "crop_flip": augmentation.crop_flip,
+    "crop_flip reflect": lambda: augmentation.crop_flip(fill="reflect"),
+    "alternating_flip": augmentation.alternating_flip,
+    "image_data_generator": lambda: augmentation.image_data_generator(**EVERYTHING),
+    "cutout": augmentation.cutout,
+    "mixup": augmentation.mixup,
+    "cutmix": augmentation.cutmix,
+    "randaugment": augmentation.randaugment,
+    "in_order": lambda: augmentation.in_order([augmentation.crop_flip(), augmentation.mixup()]),
+}
+FIXED = ("none", "alternating_flip")  # draw nothing from the seed
+MIXING = ("mixup", "cutmix", "in_order")
 
 
-def apply(augment, seed=SEED):
-    batch = augment(augmentation.Batch(IMAGES, LABELS, tf.range(64), tf.constant(0)), seed)
-    return batch.images.numpy()
+def dataset_of(pictures):
+    split = Split(pictures, np.arange(len(pictures), dtype=np.int32) % 10)
+    normalization = Normalization(np.float32([0.5]), np.float32([1]))
+    return Dataset(split, split, [str(i) for i in range(10)], normalization)
 
 
-@pytest.mark.parametrize("make", [augmentation.none, augmentation.shift_flip, augmentation.crop_flip])
-def test_seeded_and_shaped(make):
-    augment = make()
-    np.testing.assert_array_equal(apply(augment), apply(augment))
-    assert apply(augment).shape == IMAGES.shape
+def apply(augment, seed=SEED, images=IMAGES, epoch=0, labels=LABELS):
+    size = len(images)
+    return augment(
+        augmentation.Batch(tf.constant(images), labels[:size], tf.range(size), tf.constant(epoch)), seed
+    )
 
 
-def test_another_seed_gives_other_pictures():
-    augment = augmentation.shift_flip()
-    assert np.any(apply(augment) != apply(augment, tf.constant([1, 3])))
+@pytest.fixture(params=[(64, 20, 21, 3), (64, 20, 21, 1), (3, 7, 5, 3), (1, 1, 2, 1)], ids=str)
+def images(request):
+    count, height, width, channels = request.param
+    return IMAGES[:count, :height, :width, :channels]
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_contract(name, images):
+    """Same seed, same batch, in a graph of any batch size; shapes, ranges and labels as they must be."""
+    augment = TRANSFORMS[name]()
+    augment.fit(dataset_of(PICTURES))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *images.shape[1:]])])
+    def graph(x):
+        size = tf.shape(x)[0]
+        return augment(augmentation.Batch(x, LABELS[:size], tf.range(size), tf.constant(0)), SEED)
+
+    batch, again = graph(images), graph(images)
+    assert batch.images.shape == images.shape
+    assert batch.images.dtype == batch.labels.dtype == tf.float32
+    np.testing.assert_array_equal(batch.images, again.images)
+    np.testing.assert_array_equal(batch.labels, again.labels)
+    np.testing.assert_allclose(batch.images, apply(augment, images=images).images, atol=1e-5)
+    assert np.all(np.abs(batch.images) <= 0.5 + 1e-5)
+    assert np.all(batch.labels >= 0)
+    np.testing.assert_allclose(tf.reduce_sum(batch.labels, 1), 1, atol=1e-6)
+    if name not in MIXING:
+        np.testing.assert_array_equal(batch.labels, LABELS[: len(images)])
+    np.testing.assert_array_equal(batch.indices, tf.range(len(images)))
+
+
+@pytest.mark.parametrize("name", [name for name in TRANSFORMS if name not in FIXED])
+def test_another_seed_gives_other_pictures(name):
+    augment = TRANSFORMS[name]()
+    augment.fit(dataset_of(PICTURES))
+    assert np.any(apply(augment).images != apply(augment, tf.constant([1, 3])).images)
+
+
+def test_one_more_transform_leaves_the_draws_of_the_others():
+    ones = tf.ones([64, 20, 21, 3])
+    alone = apply(augmentation.cutout(8), images=ones).images
+    shifted = augmentation.shift_flip()  # which leaves pictures of one colour alone
+    among = apply(augmentation.in_order([shifted, augmentation.cutout(8)]), images=ones).images
+    np.testing.assert_allclose(alone, among, atol=1e-6)
+
+
+def test_two_of_a_kind_draw_apart():
+    ones = tf.ones([64, 20, 21, 3])
+    once = apply(augmentation.cutout(8), images=ones).images
+    twice = augmentation.in_order([augmentation.cutout(8), augmentation.cutout(8)])
+    assert np.mean(apply(twice, images=ones).images) < np.mean(once) - 0.05
 
 
 def test_flip_mirrors_about_half():
-    flipped = apply(augmentation.shift_flip(shift=0.0))
+    flipped = apply(augmentation.shift_flip(shift=0.0)).images
     same = np.all(flipped == IMAGES, axis=(1, 2, 3))
     mirrored = np.all(flipped == IMAGES[:, :, ::-1], axis=(1, 2, 3))
     assert np.all(same ^ mirrored)
     assert 16 < mirrored.sum() < 48
 
 
-def test_crop_is_a_window_of_the_padded_picture():
-    padded = np.pad(IMAGES, ((0, 0), (4, 4), (4, 4), (0, 0)))
-    cropped = apply(augmentation.crop_flip(4, flip=False))
+def test_alternating_flip_shows_both_ways_in_any_two_epochs():
+    augment = augmentation.alternating_flip(seed=1)
+    epochs = [apply(augment, tf.constant([1, e]), epoch=e).images.numpy() for e in range(3)]
+    mirrored = np.all(epochs[0] == IMAGES[:, :, ::-1], axis=(1, 2, 3))
+    assert 16 < mirrored.sum() < 48
+    np.testing.assert_array_equal(epochs[1], epochs[0][:, :, ::-1])
+    np.testing.assert_array_equal(epochs[2], epochs[0])
+    assert np.any(apply(augmentation.alternating_flip(seed=2)).images != epochs[0])
+
+
+@pytest.mark.parametrize(("fill", "mode"), [("zeros", "constant"), ("reflect", "reflect")])
+def test_crop_is_a_window_of_the_padded_picture(fill, mode):
+    padded = np.pad(IMAGES, ((0, 0), (4, 4), (4, 4), (0, 0)), mode)
+    cropped = apply(augmentation.crop_flip(4, fill, flip=False)).images
     windows = set()
-    for picture, source in zip(cropped, padded, strict=True):
+    for picture, source in zip(cropped.numpy(), padded, strict=True):
         found = [
             (y, x)
             for y in range(9)
@@ -55,11 +152,289 @@ def test_shift_is_that_of_keras():
     """Shifts lie in [-10%, 10%] (read off two ramps); SciPy, which Keras calls, gives the same."""
     rows, columns = np.mgrid[:20, :21].astype("float32")
     pictures = np.stack([np.stack([rows, columns, i[..., 0]], -1) for i in IMAGES.numpy()])
-    augment = augmentation.shift_flip(0.1, flip=False)
-    batch = augment(augmentation.Batch(tf.constant(pictures), LABELS, tf.range(64), tf.constant(0)), SEED)
-    shifts = batch.images.numpy()[:, 10, 10, :2] - 10
-    for shifted, source, shift in zip(batch.images.numpy(), pictures, shifts, strict=True):
+    shifted = apply(augmentation.shift_flip(0.1, flip=False), images=pictures).images.numpy()
+    shifts = shifted[:, 10, 10, :2] - 10
+    for picture, source, shift in zip(shifted, pictures, shifts, strict=True):
         expected = scipy.ndimage.shift(source[..., 2], -shift, order=1, mode="nearest")
-        np.testing.assert_allclose(shifted[..., 2], expected, atol=1e-4)
+        np.testing.assert_allclose(picture[..., 2], expected, atol=1e-4)
     assert np.all(np.abs(shifts) <= [2.0, 2.1])
     np.testing.assert_allclose(shifts.std(0), np.array([2.0, 2.1]) / 3**0.5, rtol=0.2)
+
+
+# keras' ImageDataGenerator
+
+
+def in_keras(pictures, fill_mode, **ranges):
+    """Parameters that Keras draws, as arrays by name, and the pictures it makes with them."""
+    generator = legacy.ImageDataGenerator(fill_mode=fill_mode, cval=0.3, **ranges)
+    drawn = [generator.get_random_transform(pictures[0].shape, seed=i) for i in range(len(pictures))]
+    made = np.stack([generator.apply_transform(p.copy(), d) for p, d in zip(pictures, drawn, strict=True)])
+    arrays = {name: np.array([d[name] for d in drawn]) for name in drawn[0] if drawn[0][name] is not None}
+    return {n: v if v.dtype == bool else v.astype("float32") for n, v in arrays.items()}, made
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("fill_mode", affine.FILL_MODES)
+def test_pictures_are_those_of_keras_for_the_same_parameters(fill_mode, channels):
+    """To 1e-4: positions are float32 here and float64 in SciPy, 1e-5 of a pixel apart at this size."""
+    ranges = {n: v for n, v in EVERYTHING.items() if n != "brightness_range"} | {
+        "rotation_range": 180,
+        "zoom_range": [0.4, 2.5],
+        "width_shift_range": 0.6,
+        "height_shift_range": 0.4,
+    }
+    pictures = IMAGES.numpy()[:, :20, :20, :channels]
+    drawn, expected = in_keras(pictures, fill_mode, **ranges)
+    np.testing.assert_allclose(transform(tf.constant(pictures), drawn, fill_mode, 0.3), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("fill_mode", affine.FILL_MODES)
+def test_oblong_pictures_turn_about_their_centre(fill_mode, monkeypatch):
+    """Keras swaps height and width when it finds the centre; with that mended, it gives the same."""
+    centred = legacy.transform_matrix_offset_center
+    monkeypatch.setattr(legacy, "transform_matrix_offset_center", lambda m, h, w: centred(m, w, h))
+    pictures = IMAGES.numpy()[:, :9, :21]
+    drawn, expected = in_keras(pictures, fill_mode, rotation_range=90, shear_range=20, zoom_range=0.5)
+    np.testing.assert_allclose(transform(tf.constant(pictures), drawn, fill_mode, 0.3), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+def test_brightness_is_that_of_keras(scale):
+    """To three of 256 levels: Keras rounds down to whole levels before it multiplies, by 1.9, and after."""
+    pictures = IMAGES.numpy() if scale == 1 else PICTURES.astype("float32")
+    drawn, expected = in_keras(pictures, "nearest", brightness_range=[0.3, 1.9])
+    images = transform(tf.constant(pictures), drawn, "nearest", 0.0)
+    np.testing.assert_allclose(images, expected, atol=3 / 255 * scale)
+
+
+def test_ten_thousand_draws_are_distributed_as_in_keras():
+    count = 10_000
+    ours = draw(SEED, count, 30, 30, **EVERYTHING)
+    np.random.seed(0)
+    generator = legacy.ImageDataGenerator(**EVERYTHING)
+    theirs = [generator.get_random_transform((30, 30, 3)) for _ in range(count)]
+    # Keras 3 moves the rows (ty) by width_shift_range, here the columns.
+    swapped = {"tx": "ty", "ty": "tx"}
+    assert set(ours) == set(theirs[0])
+    for name, values in ours.items():
+        reference = [draw[swapped.get(name, name)] for draw in theirs]
+        if values.dtype == tf.bool:
+            assert abs(np.mean(values) - np.mean(reference)) < 0.03
+        else:
+            assert scipy.stats.ks_2samp(values.numpy(), reference).pvalue > 1e-3, name
+    correlations = np.corrcoef([np.asarray(v, float) for v in ours.values()])
+    assert np.all(np.abs(correlations - np.eye(len(correlations))) < 0.05)
+
+
+@pytest.mark.parametrize("extent", [4, 3.5, [2, 5], [-0.1, 0.2]])
+def test_pixel_shifts_are_distributed_as_in_keras(extent):
+    off = {n: v for n, v in EVERYTHING.items() if "shift" not in n} | {"channel_shift_range": 0.0}
+    ours = draw(SEED, 10_000, 30, 30, **off, width_shift_range=extent, height_shift_range=0.0)["tx"]
+    np.random.seed(0)
+    generator = legacy.ImageDataGenerator(width_shift_range=extent)
+    theirs = [generator.get_random_transform((30, 30, 3))["ty"] for _ in range(10_000)]
+    if isinstance(extent, float):
+        assert scipy.stats.ks_2samp(ours.numpy(), theirs).pvalue > 1e-3
+        return
+    values = sorted(set(theirs))
+    shares = [[np.mean(np.isclose(sample, v)) for v in values] for sample in (ours.numpy(), theirs)]
+    np.testing.assert_allclose(*shares, atol=0.02)
+    assert sum(shares[0]) == pytest.approx(1)
+
+
+STANDARDIZATION = {
+    "rescale": None,
+    "samplewise_center": False,
+    "samplewise_std_normalization": False,
+    "featurewise_center": False,
+    "featurewise_std_normalization": False,
+    "zca_whitening": False,
+    "zca_epsilon": 1e-6,
+}
+
+
+@pytest.mark.filterwarnings("ignore:This ImageDataGenerator")
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"rescale": 3.0},
+        {"samplewise_center": True},
+        {"samplewise_std_normalization": True},
+        {"featurewise_center": True, "rescale": 0.5},
+        {"featurewise_std_normalization": True},
+        {"featurewise_std_normalization": True, "samplewise_std_normalization": True},
+        {"zca_whitening": True},
+        {"zca_whitening": True, "featurewise_std_normalization": True, "zca_epsilon": 1.0, "rescale": 2.0},
+    ],
+    ids=str,
+)
+def test_standardization_is_that_of_keras(chosen):
+    """To 1e-4, whitening to 1e-3: Keras decomposes in float32."""
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(0, 256, (400, 3, 3, 3))
+    pictures = (coarse.repeat(2, 1).repeat(2, 2) // 2 + rng.integers(0, 128, (400, 6, 6, 3))).astype("uint8")
+    fitted = augmentation.image_data_generator(**chosen).fit(dataset_of(pictures)).normalization
+    scaled = fitted.scale(pictures).astype("float32")
+    generator = legacy.ImageDataGenerator(**chosen)
+    generator.fit(scaled)
+    if chosen.get("samplewise_center") or chosen.get("samplewise_std_normalization"):
+        expected = np.stack([generator.standardize(picture[None].copy())[0] for picture in scaled])
+    else:
+        expected = generator.standardize(scaled.copy())
+    np.testing.assert_allclose(fitted(pictures), expected, atol=1e-3 if "zca_whitening" in chosen else 1e-4)
+
+
+def test_standardization_is_saved(tmp_path):
+    dataset = dataset_of(PICTURES[:, :5, :5])
+    for fitted in (dataset, augmentation.image_data_generator(zca_whitening=True).fit(dataset)):
+        fitted.normalization.save(tmp_path / "normalization.npz")
+        loaded = Normalization.load(tmp_path / "normalization.npz")
+        pictures = fitted.test.images
+        np.testing.assert_array_equal(loaded(pictures), fitted.normalization(pictures))
+
+
+def test_standardization_is_done_in_evaluation():
+    """The trainer's test loss is that of the network on pictures as `normalization` gives them."""
+    augment = augmentation.image_data_generator(featurewise_std_normalization=True, horizontal_flip=True)
+    dataset = augment.fit(dataset_of(PICTURES[:, :16, :16]))
+    assert float(tf.math.reduce_std(dataset.normalization(dataset.test.images))) == pytest.approx(1, rel=1e-3)
+    trainer = Trainer(epochs=1, batch_size=32)
+    model = resnet_v1((16, 16, 3), 10, depth=8, l2=0.0)
+    trainer.compile(model, keras.optimizers.SGD(0.01), schedules.Constant(), augment, dataset)
+    trainer.fit()
+    logits = model(dataset.normalization(dataset.test.images), training=False)
+    losses = keras.losses.sparse_categorical_crossentropy(dataset.test.labels, logits, from_logits=True)
+    assert trainer.evaluate(dataset.test)["loss"] == pytest.approx(float(tf.reduce_mean(losses)), rel=1e-4)
+
+
+def test_pictures_too_large_to_whiten_are_refused():
+    dataset = dataset_of(np.zeros([2, 100, 100, 3], np.uint8))
+    with pytest.raises(UserError, match="100x100x3"):
+        augmentation.image_data_generator(zca_whitening=True).fit(dataset)
+
+
+# Cutting and mixing
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.2, 1.0, 5.0])
+def test_shares_are_beta_distributed(alpha):
+    shares = mixing.beta(SEED, alpha, [10_000]).numpy()
+    points = np.array([1e-6, 1e-4, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1 - 1e-4])
+    found = [np.mean(shares < point) for point in points]
+    np.testing.assert_allclose(found, scipy.stats.beta(alpha, alpha).cdf(points), atol=0.02)
+
+
+def test_cutout_is_one_square_around_any_pixel():
+    images = apply(augmentation.cutout(6), images=tf.ones([64, 20, 21, 3])).images.numpy()
+    holes = images[..., 0] == 0
+    np.testing.assert_array_equal(images, np.where(holes[..., None], 0, 1).repeat(3, -1))
+    heights, widths = holes.any(2).sum(1), holes.any(1).sum(1)
+    np.testing.assert_array_equal(holes.sum((1, 2)), heights * widths)
+    assert set(heights) | set(widths) <= {3, 4, 5, 6}
+    assert np.mean(heights == 6) == pytest.approx(15 / 20, abs=0.2)
+
+
+@pytest.mark.parametrize("mix", [augmentation.mixup(1.0), augmentation.cutmix(1.0)])
+def test_labels_mix_as_the_pictures_do(mix):
+    """Where a picture is one colour, the number of its class, its mean is that of its label."""
+    colours = tf.cast(tf.argmax(LABELS, 1), tf.float32)
+    batch = apply(mix, images=tf.tile(colours[:, None, None, None], [1, 20, 21, 1]))
+    np.testing.assert_allclose(
+        tf.reduce_mean(batch.images, [1, 2, 3]), batch.labels.numpy() @ np.arange(10.0), atol=1e-4
+    )
+    assert np.mean(tf.reduce_max(batch.labels, 1) < 0.99) > 0.5
+
+
+def test_cutmix_pastes_a_box():
+    colours = tf.range(64.0)[:, None, None, None]
+    images = apply(augmentation.cutmix(), images=tf.tile(colours, [1, 20, 21, 1])).images.numpy()
+    pasted = images[..., 0] != np.arange(64)[:, None, None]
+    assert pasted.any((1, 2)).mean() > 0.8
+    np.testing.assert_array_equal(pasted.sum((1, 2)), pasted.any(1).sum(1) * pasted.any(2).sum(1))
+
+
+# RandAugment
+
+
+def enhanced(enhancer):
+    return lambda picture, strength: enhancer(picture).enhance(1 + 0.9 * strength)
+
+
+def moved(*, a=0.0, b=0.0, x=0.0, y=0.0):
+    """Pillow reads at pixel corners; half a pixel each way makes a shear hold the picture's centre."""
+
+    def move(picture, s):
+        w, h = picture.size
+        matrix = (1, a * s, x * s * w - a * s * h / 2, b * s, 1, y * s * h - b * s * w / 2)
+        colour = (128,) * len(picture.getbands())
+        return picture.transform(
+            picture.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=colour
+        )
+
+    return move
+
+
+IN_PILLOW = {
+    "identity": lambda picture, s: picture,
+    "auto_contrast": lambda picture, s: ImageOps.autocontrast(picture),
+    "equalize": lambda picture, s: ImageOps.equalize(picture),
+    "rotate": lambda picture, s: picture.rotate(30 * s, Image.Resampling.BILINEAR, fillcolor=(128,) * 3),
+    "solarize": lambda picture, s: ImageOps.solarize(picture, int(256 * (1 - abs(s)))),
+    "posterize": lambda picture, s: ImageOps.posterize(picture, 8 - round(4 * abs(s))),
+    "color": enhanced(ImageEnhance.Color),
+    "contrast": enhanced(ImageEnhance.Contrast),
+    "brightness": enhanced(ImageEnhance.Brightness),
+    "sharpness": enhanced(ImageEnhance.Sharpness),
+    "shear_x": moved(a=0.3),
+    "shear_y": moved(b=0.3),
+    "translate_x": moved(x=10 / 32),
+    "translate_y": moved(y=10 / 32),
+}
+
+
+@pytest.mark.parametrize("name", operations.OPERATIONS)
+def test_operations_are_those_of_pillow(name):
+    """To two of 256 levels, since Pillow rounds; moved pictures away from the edge, which Pillow softens."""
+    smooth = scipy.ndimage.gaussian_filter(PICTURES.astype(float), (0, 2, 2, 0))
+    pictures = (40 + 6 * (smooth - smooth.min((1, 2, 3), keepdims=True)) / 6).clip(0, 255).astype("uint8")
+    geometric = name in ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+    for strength in (-1.0, -0.5, 0.25, 0.75):
+        made = operations.OPERATIONS[name](tf.constant(pictures[:8], tf.float32), tf.fill([8], strength))
+        expected = np.stack([np.asarray(IN_PILLOW[name](Image.fromarray(p), strength)) for p in pictures[:8]])
+        apart = np.abs(made.numpy() - expected)
+        if geometric:
+            filled = np.all(expected == 128, -1) | np.all(made == 128, -1)
+            apart = apart[~scipy.ndimage.binary_dilation(filled, np.ones((1, 3, 3)))]
+        assert apart.size > 1000
+        assert apart.max() <= 2
+
+
+def test_every_operation_is_drawn_alike(monkeypatch):
+    """Fourteen operations that each paint their own number."""
+    paint = {str(i): lambda images, _, i=i: tf.fill(tf.shape(images), float(i)) for i in range(14)}
+    monkeypatch.setattr(operations, "OPERATIONS", paint)
+    augment = augmentation.randaugment(operations=1)
+    augment.fit(dataset_of(PICTURES))
+    painted = apply(augment, images=tf.zeros([14_000, 1, 1, 1])).images
+    counts = np.bincount(np.round((painted[:, 0, 0, 0] + 0.5) * 255).astype(int), minlength=14)
+    assert len(counts) == 14
+    assert scipy.stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_randaugment_needs_the_normalization():
+    with pytest.raises(ValueError, match="fitted"):
+        apply(augmentation.randaugment())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: augmentation.shift_flip(1.0),
+        lambda: augmentation.crop_flip(-1),
+        lambda: augmentation.crop_flip(4, "wrap"),
+        lambda: augmentation.image_data_generator(fill_mode="mirror"),
+    ],
+)
+def test_impossible_arguments(make):
+    with pytest.raises(ValueError, match="augmentation"):
+        make()

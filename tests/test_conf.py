@@ -4,16 +4,20 @@ import os
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from PIL import Image
 
 from conf.schema import SCHEMAS, check
 from resnet.augmentation import Batch
+from resnet.data import digits, synthetic
 from resnet.trainer import Trainer
 
 CONF = Path(__file__).parent.parent / "conf"
+WHOLE = {"train_size": None, "test_size": None, "validation_split": 0.0, "normalization": "channel"}
 GROUPS = ("data", "model", "optimizer", "augmentation", "schedule", "trainer", "experiment")
 
 
@@ -44,18 +48,38 @@ def test_model(option):
     assert model(tf.zeros([2, 32, 32, 3])).shape == (2, 7)
 
 
+ON_DISK = {"cifar10": "CIFAR10_DIR", "cifar100": "CIFAR100_DIR"}
+
+
 @pytest.mark.parametrize("option", options("data"))
-def test_data(option):
+def test_data(option, tmp_path):
     overrides = [option, "data.train_size=200", "data.test_size=100"]
-    if option == "data=cifar10":
-        if "CIFAR10_DIR" not in os.environ:
-            pytest.skip("CIFAR10_DIR does not name CIFAR-10")
-        overrides.append(f"data.dir={os.environ['CIFAR10_DIR']}")
+    name = option.removeprefix("data=")
+    if name in ON_DISK:
+        if ON_DISK[name] not in os.environ:
+            pytest.skip(f"{ON_DISK[name]} does not name {name}")
+        overrides.append(f"data.dir={os.environ[ON_DISK[name]]}")
+    if name == "image_folder":
+        write_pictures(tmp_path)
+        overrides.append(f"data.dir={tmp_path}")
+    if name == "npz":
+        pictures = synthetic(train_images=300, seed=1, **WHOLE)
+        arrays = {"x_train": pictures.train.images, "y_train": pictures.train.labels}
+        arrays |= {"x_test": pictures.test.images, "y_test": pictures.test.labels}
+        np.savez(tmp_path / "data.npz", **arrays)
+        overrides.append(f"data.file={tmp_path / 'data.npz'}")
     dataset = instantiate(composed(*overrides).data)
     assert dataset.train.images.shape == (200, *dataset.image_shape)
     assert dataset.train.images.dtype == "uint8"
     assert len(dataset.test.labels) == 100
-    assert dataset.num_classes == 10
+    assert dataset.num_classes == (100 if name == "cifar100" else 10)
+
+
+def write_pictures(root):
+    pictures = synthetic(train_images=600, test_images=1, seed=1, **WHOLE).train
+    for i, (image, label) in enumerate(zip(pictures.images, pictures.labels, strict=True)):
+        (root / f"class{label}").mkdir(exist_ok=True)
+        Image.fromarray(image).save(root / f"class{label}" / f"{i}.png")
 
 
 @pytest.mark.parametrize("option", options("optimizer"))
@@ -66,6 +90,7 @@ def test_optimizer(option):
 @pytest.mark.parametrize("option", options("augmentation"))
 def test_augmentation(option):
     augment = instantiate(composed(option).augmentation)
+    augment.fit(digits(train_size=20, test_size=20, validation_split=0.0, normalization="channel", seed=1))
     batch = Batch(tf.ones([4, 32, 32, 3]), tf.one_hot([0, 1, 2, 3], 4), tf.range(4), tf.constant(0))
     assert augment(batch, tf.constant([1, 2])).images.shape == (4, 32, 32, 3)
 

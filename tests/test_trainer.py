@@ -43,7 +43,7 @@ def test_two_replicas():
 
 @pytest.mark.slow
 def test_bfloat16_follows_float32():
-    """A few hundred steps of both end at like losses; the weights stay float32."""
+    """A few hundred steps of both end at like losses, over ten epochs' noise; the weights stay float32."""
     try:
         options = {"epochs": 30, "batch_size": 20}
         _, single = trained(**options)
@@ -51,7 +51,8 @@ def test_bfloat16_follows_float32():
         assert {w.dtype for w in trainer.model.trainable_variables} == {"float32"}
     finally:
         keras.config.set_dtype_policy("float32")
-    assert half[-1]["loss"] == pytest.approx(single[-1]["loss"], rel=0.1)
+    losses = [np.mean([epoch["loss"] for epoch in history[-10:]]) for history in (single, half)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
     assert half[-1]["loss"] < 0.5 * half[0]["loss"]
 
 

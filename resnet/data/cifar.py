@@ -1,6 +1,7 @@
-"""CIFAR-10 from the official Python archive (Krizhevsky 2009)."""
+"""CIFAR-10 and CIFAR-100 from the official Python archives (Krizhevsky 2009)."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,14 +9,37 @@ from resnet.data import archive, safe_pickle
 from resnet.data.dataset import Split, make_dataset
 from resnet.errors import UserError
 
-URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-FOLDER = "cifar-10-batches-py"
-ARCHIVE = "cifar-10-python.tar.gz"
-KERAS_ARCHIVES = ("cifar-10-batches-py-target_archive", "cifar-10-batches-py.tar.gz", ARCHIVE)
-TRAIN_FILES = [f"data_batch_{i}" for i in range(1, 6)]
-TEST_FILE = "test_batch"
-BATCH = 10_000
+URL = "https://www.cs.toronto.edu/~kriz/"
+
+
+class Edition(NamedTuple):
+    """One of the two archives: what it is called, and what its files hold."""
+
+    archive: str
+    sha256: str  # as Keras publishes it
+    folder: str
+    train_files: list[str]
+    test_file: str
+    names_file: str
+
+
+CIFAR10 = Edition(
+    "cifar-10-python.tar.gz",
+    "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    "cifar-10-batches-py",
+    [f"data_batch_{i}" for i in range(1, 6)],
+    "test_batch",
+    "batches.meta",
+)
+CIFAR100 = Edition(
+    "cifar-100-python.tar.gz",
+    "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    "cifar-100-python",
+    ["train"],
+    "test",
+    "meta",
+)
+TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
 
 
 def cifar10(dir, **options):
@@ -24,55 +48,71 @@ def cifar10(dir, **options):
     Looked for in `dir` (the official folder, its parent, or the archive), then in the Keras cache,
     else downloaded into `dir`. Raises UserError naming the file that is missing or wrong.
     """
-    folder = locate(Path(dir).expanduser())
-    batches = [_read(folder / name) for name in TRAIN_FILES]
+    return _read(CIFAR10, dir, "labels", "label_names", 10, options)
+
+
+def cifar100(dir, labels="fine", **options):
+    """50,000 + 10,000 pictures of 32x32x3 in 100 classes, or in their 20 superclasses (`labels=coarse`).
+
+    Looked for and refused as CIFAR-10 is.
+    """
+    classes = {"fine": 100, "coarse": 20}[labels]
+    return _read(CIFAR100, dir, f"{labels}_labels", f"{labels}_label_names", classes, options)
+
+
+def _read(edition, dir, labels, names, classes, options):
+    folder = locate(edition, Path(dir).expanduser())
+    size = TRAIN_IMAGES // len(edition.train_files)
+    batches = [_batch(folder / name, edition, size, labels, classes) for name in edition.train_files]
     train = Split(*(np.concatenate(part) for part in zip(*batches, strict=True)))
-    return make_dataset(train, Split(*_read(folder / TEST_FILE)), _class_names(folder), **options)
+    test = Split(*_batch(folder / edition.test_file, edition, TEST_IMAGES, labels, classes))
+    return make_dataset(train, test, _class_names(folder, edition, names, classes), **options)
 
 
-def locate(root):
+def locate(edition, root):
     """The folder with the official files, unpacked or downloaded where need be."""
     cache = Path.home() / ".keras" / "datasets"
-    for folder in (root, root / FOLDER, cache / FOLDER, cache / "cifar-10-batches-py-target" / FOLDER):
-        if (folder / "batches.meta").exists():
-            return folder
+    folder = edition.folder
+    for place in (root, root / folder, cache / folder, cache / f"{folder}-target" / folder):
+        if (place / edition.names_file).exists():
+            return place
     with archive.lock(root):
-        if (root / FOLDER / "batches.meta").exists():
-            return root / FOLDER
-        archives = (root / ARCHIVE, *(cache / name for name in KERAS_ARCHIVES))
-        found = next((path for path in archives if path.is_file()), None)
+        if (root / folder / edition.names_file).exists():
+            return root / folder
+        kept = (cache / name for name in (edition.archive, f"{folder}-target_archive", f"{folder}.tar.gz"))
+        found = next((path for path in (root / edition.archive, *kept) if path.is_file()), None)
         if found is None:
-            found = root / ARCHIVE
-            archive.download(URL, found, SHA256)
-        archive.unpack(found, FOLDER, root, SHA256)
-    return root / FOLDER
+            found = root / edition.archive
+            archive.download(URL + edition.archive, found, edition.sha256)
+        archive.unpack(found, folder, root, edition.sha256)
+    return root / folder
 
 
-def _read(path):
-    batch = _load(path)
-    data, labels = batch.get(b"data"), batch.get(b"labels")
-    if not isinstance(data, np.ndarray) or data.shape != (BATCH, 3072) or data.dtype != np.uint8:
-        raise UserError(f"{path}: expected uint8 data of shape ({BATCH}, 3072); unpack the archive again")
+def _batch(path, edition, size, key, classes):
+    batch = _load(path, edition)
+    data, labels = batch.get(b"data"), batch.get(key.encode())
+    if not isinstance(data, np.ndarray) or data.shape != (size, 3072) or data.dtype != np.uint8:
+        raise UserError(f"{path}: expected uint8 data of shape ({size}, 3072); unpack the archive again")
     try:
         labels = np.asarray(labels, np.int32)
     except (TypeError, ValueError, OverflowError):
         labels = np.empty(0)
-    if labels.shape != (BATCH,) or labels.min() < 0 or labels.max() > 9:
-        raise UserError(f"{path}: expected {BATCH} labels from 0 to 9; unpack the archive again")
+    if labels.shape != (size,) or labels.min() < 0 or labels.max() >= classes:
+        raise UserError(f"{path}: expected {size} {key} from 0 to {classes - 1}; unpack the archive again")
     return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
 
 
-def _class_names(folder):
-    path = folder / "batches.meta"
-    names = _load(path).get(b"label_names")
-    if not isinstance(names, list) or len(names) != 10:
-        raise UserError(f"{path}: expected 10 label_names; unpack the archive again")
+def _class_names(folder, edition, key, classes):
+    path = folder / edition.names_file
+    names = _load(path, edition).get(key.encode())
+    if not isinstance(names, list) or len(names) != classes:
+        raise UserError(f"{path}: expected {classes} {key}; unpack the archive again")
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
-def _load(path):
+def _load(path, edition):
     if not path.exists():
-        raise UserError(f"{path} is missing; unpack {ARCHIVE} again, or use data=digits")
+        raise UserError(f"{path} is missing; unpack {edition.archive} again, or use data=digits")
     batch = safe_pickle.load(path)
     if not isinstance(batch, dict):
         raise UserError(f"{path}: expected a dict, found {type(batch).__name__}; unpack the archive again")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from resnet.data.normalization import Normalization, measure, standardize
 from resnet.errors import UserError
 
 
@@ -22,18 +23,6 @@ class Split:
 
     def take(self, index):
         return Split(self.images[index], self.labels[index])
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """Scale to [0, 1], subtract `mean`, divide by `std` (float32, broadcast over images)."""
-
-    mean: np.ndarray
-    std: np.ndarray
-
-    def __call__(self, images):
-        """uint8 images, NumPy or TensorFlow cast to float32, to normalised ones."""
-        return (images / 255.0 - self.mean) / self.std
 
 
 @dataclass(frozen=True)
@@ -61,6 +50,10 @@ class Dataset:
             return "validation", self.validation
         return "test", self.test
 
+    def standardized(self, **options):
+        """This dataset, whose normalisation ends with `standardize`, measured on its training images."""
+        return replace(self, normalization=standardize(self.normalization, self.train.images, **options))
+
 
 def make_dataset(train, test, class_names, *, train_size, test_size, validation_split, normalization, seed):
     """A Dataset of class-balanced subsets; None for a size takes all.
@@ -72,7 +65,7 @@ def make_dataset(train, test, class_names, *, train_size, test_size, validation_
     test = subset(test, test_size, seed, "test_size")
     validation = None
     if validation_split:
-        validation, train = _cut(train, round(validation_split * len(train)), seed, "validation_split")
+        train, validation = split_off(train, validation_split, seed, "validation_split")
     statistics = measure(train.images, normalization)
     return Dataset(train, test, class_names, statistics, validation)
 
@@ -84,28 +77,23 @@ def subset(split, size, seed, name):
     return _cut(split, size, seed, name)[0]
 
 
+def split_off(split, fraction, seed, name):
+    """What is left of `split`, and the `fraction` of it that is split off, class by class."""
+    part, rest = _cut(split, round(fraction * len(split)), seed, name)
+    return rest, part
+
+
 def _cut(split, size, seed, name):
-    classes = len(np.unique(split.labels))
+    counts = np.bincount(split.labels)
+    classes = np.count_nonzero(counts)
     if not classes <= size <= len(split) - classes:
         raise UserError(
-            f"data.{name}: {size} images do not cut {len(split)} with {classes} classes; "
-            f"give {classes} to {len(split) - classes}, or null for all"
+            f"data.{name}: {size} of {len(split)} images cannot be drawn from each of {classes} classes; "
+            f"{classes} to {len(split) - classes} can"
         )
+    if 1 in counts:
+        raise UserError(f"data.{name}: class {list(counts).index(1)} has one image; a cut needs two of each")
     chosen, rest = train_test_split(
         np.arange(len(split)), train_size=size, stratify=split.labels, random_state=seed
     )
     return split.take(np.sort(chosen)), split.take(np.sort(rest))
-
-
-def measure(images, kind):
-    """Normalization of training images: `pixel_mean` (one mean a pixel) or `channel` (mean, std)."""
-    if kind == "pixel_mean":
-        mean = images.mean(0, dtype=np.float64) / 255
-        return Normalization(mean.astype(np.float32), np.ones(1, np.float32))
-    if kind == "channel":
-        levels = np.stack([np.bincount(c.ravel(), minlength=256) for c in np.moveaxis(images, -1, 0)])
-        share, value = levels / levels.sum(1, keepdims=True), np.arange(256) / 255
-        mean = share @ value
-        std = np.sqrt(np.maximum(share @ value**2 - mean**2, 1e-12))
-        return Normalization(mean.astype(np.float32), std.astype(np.float32))
-    raise ValueError(f"normalization is pixel_mean or channel, not {kind}")

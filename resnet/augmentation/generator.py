@@ -1,0 +1,179 @@
+"""What keras' ImageDataGenerator does to a picture, for a batch at a time and inside the graph."""
+
+from math import pi
+
+import tensorflow as tf
+
+from resnet.augmentation.affine import FILL_MODES, sample
+from resnet.augmentation.transform import Transform, fold_in, uniform
+
+
+def image_data_generator(
+    rotation_range=0.0,
+    width_shift_range=0.0,
+    height_shift_range=0.0,
+    shear_range=0.0,
+    zoom_range=0.0,
+    channel_shift_range=0.0,
+    brightness_range=None,
+    horizontal_flip=False,
+    vertical_flip=False,
+    fill_mode="nearest",
+    cval=0.0,
+    rescale=None,
+    samplewise_center=False,
+    samplewise_std_normalization=False,
+    featurewise_center=False,
+    featurewise_std_normalization=False,
+    zca_whitening=False,
+    zca_epsilon=1e-6,
+):
+    """The transforms of `keras.preprocessing.image.ImageDataGenerator`, by its names and in its order.
+
+    Ranges are drawn from as there: degrees for rotation and shear; a shift as a fraction of the size
+    (floats below 1), in pixels (floats from 1 on), up to so many whole pixels (an int) or one of a list;
+    zoom and brightness as factors.
+
+    Where its code leaves its names, the names hold here: `width_shift_range` moves along the width (Keras
+    3 moves the rows), and pictures that are not square turn about their centre.
+
+    What standardises (`rescale` to `zca_whitening`) comes after every transform of a list, is measured on
+    the training images, and is done to the pictures of evaluation and prediction too.
+    """
+    if fill_mode not in FILL_MODES:
+        raise ValueError(f"augmentation: fill_mode is one of {', '.join(FILL_MODES)}, not {fill_mode}")
+    ranges = {
+        "rotation_range": rotation_range,
+        "width_shift_range": width_shift_range,
+        "height_shift_range": height_shift_range,
+        "shear_range": shear_range,
+        "zoom_range": zoom_range,
+        "channel_shift_range": channel_shift_range,
+        "brightness_range": brightness_range,
+        "horizontal_flip": horizontal_flip,
+        "vertical_flip": vertical_flip,
+    }
+    standardization = {
+        "rescale": rescale,
+        "samplewise_center": samplewise_center,
+        "samplewise_std_normalization": samplewise_std_normalization,
+        "featurewise_center": featurewise_center,
+        "featurewise_std_normalization": featurewise_std_normalization,
+        "zca_whitening": zca_whitening,
+    }
+
+    def augment(batch, seed):
+        drawn = draw(seed, batch.size, *batch.images.shape[1:3], **ranges)
+        return batch._replace(images=transform(batch.images, drawn, fill_mode, cval))
+
+    def fit(dataset):
+        if any(standardization.values()):
+            return dataset.standardized(**standardization, zca_epsilon=zca_epsilon)
+        return dataset
+
+    return Transform("image_data_generator", augment, fit)
+
+
+def draw(
+    seed,
+    size,
+    height,
+    width,
+    *,
+    rotation_range,
+    width_shift_range,
+    height_shift_range,
+    shear_range,
+    zoom_range,
+    channel_shift_range,
+    brightness_range,
+    horizontal_flip,
+    vertical_flip,
+):
+    """Parameters by Keras' names, each `(size,)`; what no range asks for is left out.
+
+    `theta` and `shear` are in degrees, `tx` and `ty` pixels along the width and the height, `zx` and `zy`
+    factors along the same.
+    """
+    drawn = {}
+    if rotation_range:
+        drawn["theta"] = uniform(seed, 0, [size], -rotation_range, rotation_range)
+    if width_shift_range:
+        drawn["tx"] = _shift(fold_in(seed, 1), size, width_shift_range, width)
+    if height_shift_range:
+        drawn["ty"] = _shift(fold_in(seed, 2), size, height_shift_range, height)
+    if shear_range:
+        drawn["shear"] = uniform(seed, 3, [size], -shear_range, shear_range)
+    low, high = (1 - zoom_range, 1 + zoom_range) if isinstance(zoom_range, int | float) else zoom_range
+    if (low, high) != (1, 1):
+        drawn["zx"], drawn["zy"] = (uniform(seed, choice, [size], low, high) for choice in (4, 5))
+    if channel_shift_range:
+        drawn["channel_shift_intensity"] = uniform(seed, 6, [size], -channel_shift_range, channel_shift_range)
+    if horizontal_flip:
+        drawn["flip_horizontal"] = uniform(seed, 7, [size]) < 0.5
+    if vertical_flip:
+        drawn["flip_vertical"] = uniform(seed, 8, [size]) < 0.5
+    if brightness_range:
+        drawn["brightness"] = uniform(seed, 9, [size], *brightness_range)
+    return drawn
+
+
+def _shift(seed, size, extent, pixels):
+    if isinstance(extent, float):
+        return (pixels if extent < 1 else 1) * uniform(seed, 0, [size], -extent, extent)
+    choices = [float(c) for c in (range(extent) if isinstance(extent, int) else extent)]
+    picked = tf.gather(choices, tf.cast(uniform(seed, 0, [size], 0, len(choices)), tf.int32))
+    sign = tf.where(uniform(seed, 1, [size]) < 0.5, -1.0, 1.0)
+    return sign * picked * (pixels if max(choices) < 1 else 1)
+
+
+def transform(images, drawn, fill_mode, cval):
+    """The pictures `(B, H, W, C)` under the parameters that `draw` gives, in Keras' order."""
+    if drawn.keys() & {"theta", "tx", "ty", "shear", "zx", "zy"}:
+        images = sample(images, *_matrices(drawn, tf.shape(images)[0]), fill_mode, cval)
+    if "channel_shift_intensity" in drawn:
+        images = _shift_channels(images, _each(drawn["channel_shift_intensity"]))
+    if "flip_horizontal" in drawn:
+        images = tf.where(_each(drawn["flip_horizontal"]), images[:, :, ::-1], images)
+    if "flip_vertical" in drawn:
+        images = tf.where(_each(drawn["flip_vertical"]), images[:, ::-1], images)
+    if "brightness" in drawn:
+        images = _brighten(images, _each(drawn["brightness"]))
+    return images
+
+
+def _matrices(drawn, size):
+    """Rotation x shear x zoom, and rotation x shift: `(B, 2, 2)` and `(B, 2)` on (x, y)."""
+    zero, one = tf.zeros([size]), tf.ones([size])
+    theta, shear = (drawn.get(name, zero) * (pi / 180) for name in ("theta", "shear"))
+    turn = _matrix(tf.cos(theta), -tf.sin(theta), tf.sin(theta), tf.cos(theta))
+    slant = _matrix(one, -tf.sin(shear), zero, tf.cos(shear))
+    zoom = _matrix(drawn.get("zx", one), zero, zero, drawn.get("zy", one))
+    shift = tf.stack([drawn.get("tx", zero), drawn.get("ty", zero)], 1)
+    return turn @ slant @ zoom, tf.linalg.matvec(turn, shift)
+
+
+def _matrix(a, b, c, d):
+    return tf.stack([tf.stack([a, b], 1), tf.stack([c, d], 1)], 1)
+
+
+def _shift_channels(images, intensity):
+    return tf.clip_by_value(images + intensity, *_extremes(images))
+
+
+def _brighten(images, factor):
+    """Times `factor` within 0 to 255; a picture that leaves these, within its own darkest and lightest."""
+    low, high = _extremes(images)
+    foreign = (low < 0) | (high > 255)
+    low, high = tf.where(foreign, low, 0.0), tf.where(foreign, high, 255.0)
+    return tf.clip_by_value(low + (images - low) * factor, low, high)
+
+
+def _extremes(images):
+    axes = [1, 2, 3]
+    return tf.reduce_min(images, axes, keepdims=True), tf.reduce_max(images, axes, keepdims=True)
+
+
+def _each(values):
+    """`(B,)` to a value a picture: `(B, 1, 1, 1)`."""
+    return values[:, None, None, None]

@@ -1,0 +1,80 @@
+"""What a transform is, and how several follow each other."""
+
+import zlib
+from collections import Counter
+from typing import NamedTuple
+
+import tensorflow as tf
+
+fold_in = tf.random.experimental.stateless_fold_in
+
+
+class Batch(NamedTuple):
+    """What a transform sees and gives.
+
+    `images` are normalised float32 `(B, H, W, C)`, `labels` float32 `(B, K)`, one-hot until a transform
+    mixes them; `indices` int32 `(B,)` name the images in the training set, and `epoch` is an int32
+    scalar counted from 0.
+    """
+
+    images: tf.Tensor
+    labels: tf.Tensor
+    indices: tf.Tensor
+    epoch: tf.Tensor
+
+    @property
+    def size(self):
+        return tf.shape(self.images)[0]
+
+
+class Transform:
+    """A function of a Batch and an int32 seed `(2,)` that gives a Batch of the same shapes.
+
+    Args:
+        name: of its stream of draws, so that transforms side by side draw apart; None for one that
+            draws nothing of its own.
+        apply: the function, of a Batch and the seed of its stream.
+        fit: given the Dataset before training; returns it as training and evaluation are to see it.
+    """
+
+    def __init__(self, name, apply, fit=lambda dataset: dataset):
+        self.name, self.apply, self.fit = name, apply, fit
+
+    def __call__(self, batch, seed):
+        return self.apply(batch, fold_in(seed, zlib.crc32(self.name.encode()) >> 1) if self.name else seed)
+
+
+def none():
+    """The pictures as they are."""
+    return Transform(None, lambda batch, seed: batch)
+
+
+def in_order(transforms):
+    """Each of `transforms` on what the one before it gives.
+
+    A transform draws the same alone and among others; of two of a kind, the second has a stream of its own.
+    """
+    met = Counter()
+    streams = []
+    for transform in transforms:
+        again = met[transform.name]
+        name = f"{transform.name} {again + 1}" if transform.name and again else transform.name
+        streams.append(Transform(name, transform.apply, transform.fit))
+        met[transform.name] += 1
+
+    def apply(batch, seed):
+        for transform in streams:
+            batch = transform(batch, seed)
+        return batch
+
+    def fit(dataset):
+        for transform in streams:
+            dataset = transform.fit(dataset)
+        return dataset
+
+    return Transform(None, apply, fit)
+
+
+def uniform(seed, choice, shape, low=0.0, high=1.0):
+    """Floats in [low, high); each `choice` (an int) of a transform has a stream of its own."""
+    return tf.random.stateless_uniform(shape, fold_in(seed, choice), low, high)

@@ -1,0 +1,26 @@
+"""Pictures made up on the spot, of any size and number, that a network can learn."""
+
+import numpy as np
+
+from resnet.data.dataset import Split, make_dataset
+
+PATCHES = 4
+
+
+def synthetic(image_size=32, channels=3, classes=10, train_images=1000, test_images=200, *, seed, **options):
+    """A coarse pattern a class, 4 x 4 patches of random levels, under as much noise as pattern.
+
+    `image_size` is pixels, or [height, width]; the classes are alike in number; `seed` draws everything.
+    """
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    rng = np.random.default_rng(seed)
+    patches = rng.integers(0, 128, (classes, PATCHES, PATCHES, channels), np.uint8)
+    rows, columns = (np.arange(n) * PATCHES // n for n in (height, width))
+    patterns = patches[:, rows][:, :, columns]
+    splits = []
+    for count in (train_images, test_images):
+        labels = rng.permutation(np.arange(count, dtype=np.int32) % classes)
+        images = rng.integers(0, 128, (count, height, width, channels), np.uint8)
+        images += patterns[labels]
+        splits.append(Split(images, labels))
+    return make_dataset(*splits, [str(i) for i in range(classes)], seed=seed, **options)
