@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Factor = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -95,7 +96,12 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         **NORMALIZATION,
     ),
     "keras.optimizers.Adam": node(learning_rate=Positive, beta_1=Share, beta_2=Share, epsilon=Positive),
-    "keras.optimizers.SGD": node(learning_rate=Positive, momentum=Share, nesterov=bool),
+    "keras.optimizers.AdamW": node(
+        learning_rate=Positive, weight_decay=NotNegative, beta_1=Share, beta_2=Share, epsilon=Positive
+    ),
+    "keras.optimizers.SGD": node(
+        learning_rate=Positive, momentum=Share, nesterov=bool, weight_decay=NotNegative | None
+    ),
     "resnet.augmentation.none": node(),
     "resnet.augmentation.shift_flip": node(shift=Share, flip=bool),
     "resnet.augmentation.crop_flip": node(padding=Natural, fill=Literal["zeros", "reflect"], flip=bool),
@@ -128,7 +134,14 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         zca_epsilon=Positive,
     ),
     "resnet.schedules.Constant": node(),
-    "resnet.schedules.Steps": node(boundaries=list[Positive | Count], factors=list[Positive]),
+    "resnet.schedules.Steps": node(boundaries=list[Positive], factors=list[Positive]),
+    "resnet.schedules.Cosine": node(epochs=Positive, final=Factor),
+    "resnet.schedules.OneCycle": node(
+        epochs=Positive, peak=Share, start=Factor, final=Factor, fall=Literal["linear", "cosine"]
+    ),
+    "resnet.schedules.Warmup": node(
+        schedule=dict, epochs=Positive, factor=Share, rise=Literal["constant", "linear"]
+    ),
     "resnet.schedules.Plateau": node(
         factor=Fraction,
         patience=Count,

@@ -1,6 +1,7 @@
 """The learning rate: a pure function of the epoch times the factor of a reduce-on-plateau rule."""
 
 import bisect
+import math
 
 
 class Constant:
@@ -26,6 +27,70 @@ class Steps:
     def __call__(self, epoch):
         """Multiplier at `epoch` (float, counted from 0)."""
         return self.factors[bisect.bisect_right(self.boundaries, epoch)]
+
+
+class Cosine:
+    """From 1 to `final` over `epochs` as a half cosine (Loshchilov and Hutter 2017, eq. 5, no restart).
+
+    Raises ValueError unless epochs > 0 and 0 <= final <= 1.
+    """
+
+    def __init__(self, epochs, final=0.0):
+        if epochs <= 0 or not 0 <= final <= 1:
+            raise ValueError(f"schedule: epochs > 0 and 0 <= final <= 1, not {epochs} and {final}")
+        self.epochs = epochs
+        self.final = final
+
+    def __call__(self, epoch):
+        """Multiplier at `epoch` (float, counted from 0); `final` after the last."""
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(epoch / self.epochs, 1))) / 2
+
+
+class OneCycle:
+    """Linear from `start` to 1, then down to `final` at `epochs` (Smith and Topin 2018).
+
+    The rate is the optimizer's after `peak` (a share of the epochs); then it falls along a `linear` or a
+    `cosine` curve. Raises ValueError unless epochs > 0, 0 <= peak < 1 and the factors are in [0, 1].
+    """
+
+    def __init__(self, epochs, peak, start, final, fall="linear"):
+        if epochs <= 0 or not 0 <= peak < 1 or not (0 <= start <= 1 and 0 <= final <= 1):
+            raise ValueError("schedule: epochs > 0, 0 <= peak < 1, and start and final from 0 to 1")
+        if fall not in ("linear", "cosine"):
+            raise ValueError(f"schedule: fall is linear or cosine, not {fall}")
+        self.epochs, self.peak, self.start, self.final, self.fall = epochs, peak, start, final, fall
+
+    def __call__(self, epoch):
+        """Multiplier at `epoch` (float, counted from 0); `final` after the last."""
+        done = min(epoch / self.epochs, 1)
+        if done < self.peak:
+            return self.start + (1 - self.start) * done / self.peak
+        done = (done - self.peak) / (1 - self.peak)
+        if self.fall == "cosine":
+            return Cosine(1, self.final)(done)
+        return 1 + (self.final - 1) * done
+
+
+class Warmup:
+    """Another schedule after a beginning of `epochs` at a lower rate.
+
+    `constant` multiplies it by `factor` (He et al. 2015, section 4.2: 0.1 for ResNet-110), `linear` by a
+    line from `factor` to 1 (Goyal et al. 2017, section 2.2). Raises ValueError unless 0 <= factor < 1.
+    """
+
+    def __init__(self, schedule, epochs, factor, rise="linear"):
+        if epochs <= 0 or not 0 <= factor < 1:
+            raise ValueError(f"schedule: epochs > 0 and 0 <= factor < 1, not {epochs} and {factor}")
+        if rise not in ("constant", "linear"):
+            raise ValueError(f"schedule: rise is constant or linear, not {rise}")
+        self.schedule, self.epochs, self.factor, self.rise = schedule, epochs, factor, rise
+
+    def __call__(self, epoch):
+        """Multiplier at `epoch` (float, counted from 0)."""
+        if epoch >= self.epochs:
+            return self.schedule(epoch)
+        risen = epoch / self.epochs if self.rise == "linear" else 0
+        return self.schedule(epoch) * (self.factor + (1 - self.factor) * risen)
 
 
 class Plateau:
