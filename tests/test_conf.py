@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from PIL import Image
 
 from conf.schema import SCHEMAS, check
@@ -35,6 +38,29 @@ def composed(*overrides):
 @pytest.mark.parametrize("option", options(*GROUPS))
 def test_composes(option):
     composed(option)
+
+
+@pytest.mark.parametrize("option", options("experiment"))
+def test_every_job_of_a_sweep_composes(option):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = compose("config", [option], return_hydra_config=True).hydra
+    params = [f"{key}={values}" for key, values in (hydra.sweeper.params or {}).items()]
+    overrides = OverridesParser.create().parse_overrides(params)
+    (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    configs = [composed(option, *job) for job in jobs]
+    assert len({OmegaConf.to_yaml(config, resolve=True) for config in configs}) == len(jobs)
+
+
+def test_the_seed_is_the_default():
+    assert composed("experiment=seed") == composed()
+    model = instantiate(composed("experiment=seed").model, input_shape=(32, 32, 3), num_classes=10)
+    assert model.count_params() == 274_442
+
+
+@pytest.mark.parametrize(("option", "parameters"), [("paper_v1", 269_722), ("paper_v2", 1_703_258)])
+def test_the_papers_networks(option, parameters):
+    model = instantiate(composed(f"experiment={option}").model, input_shape=(32, 32, 3), num_classes=10)
+    assert sum(v.shape.num_elements() for v in model.trainable_variables) == parameters
 
 
 @pytest.mark.parametrize("option", options(*GROUPS[:-1]))

@@ -37,9 +37,10 @@ def test_a_run_leaves_its_directory(tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_leaves_a_directory_a_job(tmp_path):
-    done = train("-m", *TINY, STEPS, "seed=1,2", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    """An experiment can hold the sweep: this one has three augmentations."""
+    done = train("-m", "experiment=augmentation", *TINY, STEPS, "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert [(tmp_path / "sweep" / job / "result.json").exists() for job in "01"] == [True, True]
+    assert [result(tmp_path / "sweep" / job)["steps"] for job in "012"] == [3, 3, 3]
 
 
 @pytest.mark.slow
@@ -77,6 +78,7 @@ def test_two_runs_never_share_a_directory(tmp_path):
     ("override", "words"),
     [
         ("model=resnet_v2 model.depth=111", ["9n+2", "110", "119"]),
+        ("model=resnet_imagenet model.depth=20", ["model.depth=20", "18, 34, 50, 101, 152 or 200"]),
         ("model.dept=20", ["model.dept", "did you mean depth?"]),
         ("modl.depth=20", ["modl", "did you mean model?"]),
         ("model=resnet_v3", ["resnet_v3", "resnet_v1", "resnet_v2"]),
