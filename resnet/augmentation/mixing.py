@@ -1,7 +1,7 @@
 """Cut pictures out, or two of them into one: cutout, mixup, cutmix.
 
-Keras has layers of these, as fast; but they draw from a generator with a state, not from a seed that a
-run finds again when it goes on, and label a cutmix by the box that was asked for, not by its pixels.
+Keras has layers of these, but they draw from a generator with a state, not from a seed that a run finds
+again when it goes on; only MixUp is as fast, and CutMix labels by the box asked for, not by its pixels.
 """
 
 import tensorflow as tf
