@@ -7,7 +7,12 @@ from pathlib import Path
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+)
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -30,7 +35,7 @@ def command(main) -> None:
     except Exception as error:
         if full or not _is_users(error):
             raise
-        print(_explain(error), file=sys.stderr)
+        print(_explain(_unwrapped(error)), file=sys.stderr)
         sys.exit(1)
 
 
@@ -69,6 +74,13 @@ def _is_users(error):
         return True
     # Named, not imported: until a run has begun, that would cost the seconds TensorFlow takes to load.
     return type(error).__name__ in ("UserError", "ResourceExhaustedError")
+
+
+def _unwrapped(error):
+    """What a node raised while Hydra built it, where that is for the user."""
+    while isinstance(error, InstantiationException) and _is_users(error.__cause__):
+        error = error.__cause__
+    return error
 
 
 def _explain(error):

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
-from conf.schema import SCHEMAS, check
+from conf.schema import SCHEMAS, ConfigError, check
 from resnet.augmentation import Batch
 from resnet.data import digits, synthetic
 from resnet.trainer import Trainer
@@ -119,6 +119,29 @@ def test_augmentation(option):
     augment.fit(digits(train_size=20, test_size=20, validation_split=0.0, normalization="channel", seed=1))
     batch = Batch(tf.ones([4, 32, 32, 3]), tf.one_hot([0, 1, 2, 3], 4), tf.range(4), tf.constant(0))
     assert augment(batch, tf.constant([1, 2])).images.shape == (4, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ("augmentation=keras augmentation.zoom_range=[1]", "augmentation.zoom_range=.1.: .* 2 items"),
+        ("augmentation=keras augmentation.fill_mode=mirror", "fill_mode=mirror: .*'wrap'"),
+        ("augmentation=keras augmentation.width_shift_range=-0.1", "width_shift_range=-0.1: .*to 0"),
+        ("augmentation=cutout augmentation.transforms.1.size=0", "augmentation.transforms.1.size=0: .*to 1"),
+        ("augmentation=strong +augmentation.transforms.0.size=3", "transforms.0.size=3: .*not permitted"),
+        ("data=image_folder data.image_size=[32]", "data.image_size=.32.: .* 2 items"),
+        ("data=image_folder data.channels=4", "data.channels=4: .*1 or 3"),
+        ("data=cifar100 data.labels=all", "data.labels=all: .*'fine' or 'coarse'"),
+    ],
+)
+def test_impossible_values_are_refused(overrides, words):
+    with pytest.raises(ConfigError, match=words):
+        composed(*overrides.split())
+
+
+def test_one_transform_of_a_list_is_changed_from_the_command_line():
+    config = composed("augmentation=cutout", "augmentation.transforms.1.size=8")
+    assert [dict(t).get("size") for t in config.augmentation.transforms] == [None, 8]
 
 
 @pytest.mark.parametrize("option", options("schedule"))

@@ -8,11 +8,13 @@ import tarfile
 
 import numpy as np
 import pytest
+from hydra.utils import instantiate
 from keras.src.datasets import cifar10 as keras_cifar10
 from keras.src.datasets import cifar100 as keras_cifar100
 from PIL import Image
 from sklearn.neighbors import NearestCentroid
 
+from conf.command import command
 from resnet.data import archive, cifar, cifar10, cifar100, digits, image_folder, npz, safe_pickle, synthetic
 from resnet.data.image_folder import read_picture
 from resnet.errors import UserError
@@ -318,6 +320,17 @@ def test_folders_of_another_shape(change, words, photographs):
 def test_no_folder(tmp_path):
     with pytest.raises(UserError, match="none is not there"):
         image_folder(str(tmp_path / "none"), **OPTIONS)
+
+
+def test_what_a_source_refuses_is_said_without_hydra_around_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    node = {"_target_": "resnet.data.image_folder", "dir": str(tmp_path / "none"), **OPTIONS}
+    with pytest.raises(SystemExit):
+        command(lambda: instantiate(node))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        f"data.dir={tmp_path / 'none'} is not there; expected a folder that holds a folder for each class"
+    ]
 
 
 def test_too_few_pictures_to_split(tmp_path):

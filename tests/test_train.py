@@ -11,14 +11,20 @@ import urllib.request
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 from filelock import FileLock
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import resnet  # noqa: F401  registers the layers of saved models
+from resnet.data import Normalization, synthetic
+from resnet.data.image_folder import read_picture
 from tests.entry_point import TINY, result, train
 
 STEPS = "trainer.max_steps=3"
+WHOLE = {"train_size": None, "test_size": None, "validation_split": 0.0, "normalization": "channel"}
 
 
 def test_a_run_leaves_its_directory(tmp_path):
@@ -33,6 +39,26 @@ def test_a_run_leaves_its_directory(tmp_path):
     events = EventAccumulator(str(run / "tensorboard" / "test"))
     events.Reload()
     assert "accuracy" in events.Tags()["tensors"]
+
+
+@pytest.mark.slow
+def test_pictures_of_your_own(tmp_path):
+    """From photographs in folders to a network, and to what prediction needs to know beside it."""
+    pictures = synthetic(40, classes=3, train_images=90, test_images=1, seed=1, **WHOLE).train
+    for i, (image, label) in enumerate(zip(pictures.images, pictures.labels, strict=True)):
+        (tmp_path / "photos" / f"kind{label}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).resize((50 + i, 150 - i)).save(tmp_path / f"photos/kind{label}/{i}.jpg")
+    own = ["experiment=pictures", "data.dir=photos", "model.depth=8", "trainer.precision=float32"]
+    standard = ["augmentation=keras", "augmentation.featurewise_std_normalization=true"]
+    done = train(*own, *standard, STEPS, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    model = keras.models.load_model(tmp_path / "run" / "model.keras")
+    assert model.output_shape == (None, 3)
+    normalization = Normalization.load(tmp_path / "run" / "normalization.npz")
+    folder = tmp_path / "photos" / "kind0"
+    seen = normalization(np.stack([read_picture(path, 32, 3, "crop") for path in folder.iterdir()]))
+    assert 0.5 < float(tf.math.reduce_std(seen)) < 1.5
+    assert np.all(np.isfinite(model(seen)))
 
 
 @pytest.mark.slow

@@ -34,8 +34,8 @@ def sample(images, matrices, shifts, fill_mode, cval=0.0):
     if fill_mode != "constant":
         return filled
     x, y = _positions(matrices, offsets, height, width)
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    return tf.where(inside[..., None], filled, cval)
+    inside = tf.cast((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1), tf.float32)[..., None]
+    return filled * inside + cval * (1 - inside)
 
 
 def _positions(matrices, offsets, height, width):

@@ -5,7 +5,7 @@ from math import pi
 import tensorflow as tf
 
 from resnet.augmentation.affine import FILL_MODES, sample
-from resnet.augmentation.transform import Transform, fold_in, uniform
+from resnet.augmentation.transform import Transform, fold_in, mirror, uniform
 
 
 def image_data_generator(
@@ -134,9 +134,9 @@ def transform(images, drawn, fill_mode, cval):
     if "channel_shift_intensity" in drawn:
         images = _shift_channels(images, _each(drawn["channel_shift_intensity"]))
     if "flip_horizontal" in drawn:
-        images = tf.where(_each(drawn["flip_horizontal"]), images[:, :, ::-1], images)
+        images = mirror(images, drawn["flip_horizontal"], axis=2)
     if "flip_vertical" in drawn:
-        images = tf.where(_each(drawn["flip_vertical"]), images[:, ::-1], images)
+        images = mirror(images, drawn["flip_vertical"], axis=1)
     if "brightness" in drawn:
         images = _brighten(images, _each(drawn["brightness"]))
     return images

@@ -64,7 +64,8 @@ def identity(images, strengths):
 def auto_contrast(images, strengths):
     """Each channel stretched to 0 to 255."""
     low, high = tf.reduce_min(images, [1, 2], True), tf.reduce_max(images, [1, 2], True)
-    return tf.where(high > low, (images - low) * 255 / tf.maximum(high - low, 1e-3), images)
+    low, gain = tf.where(high > low, low, 0.0), tf.where(high > low, 255 / (high - low), 1.0)
+    return (images - low) * gain
 
 
 def equalize(images, strengths):

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from resnet.augmentation.transform import Transform, uniform
+from resnet.augmentation.transform import Transform, mirror, uniform
 
 
 def shift_flip(shift=0.1, flip=True):
@@ -59,8 +59,7 @@ def alternating_flip(seed=1):
 
     def augment(batch, _):
         turn = _hash(tf.cast(batch.indices, tf.int64) + (seed << 32)) + tf.cast(batch.epoch, tf.int64)
-        chosen = (turn % 2 == 1)[:, None, None, None]
-        return batch._replace(images=tf.where(chosen, batch.images[:, :, ::-1], batch.images))
+        return batch._replace(images=mirror(batch.images, turn % 2 == 1, axis=2))
 
     return Transform("alternating_flip", augment)
 
