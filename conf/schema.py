@@ -145,6 +145,8 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         deterministic=bool,
         checkpoint_minutes=Positive,
         keep_checkpoints=Count,
+        histograms=bool,
+        profile=Annotated[list[Count], Field(min_length=2, max_length=2)] | None,
         seed=int,
     ),
 }
@@ -187,6 +189,8 @@ def _check_node(path, values):
         raise ConfigError(f"{path}.recompute=true needs {path}.stage=looped")
     if target == "resnet.schedules.Steps":
         _check_steps(path, values)
+    if values.get("profile") and values["profile"][0] >= values["profile"][1]:
+        raise ConfigError(f"{path}.profile={values['profile']}: expected the first step before the last")
 
 
 def _first_fault(path, values, faults):

@@ -72,7 +72,7 @@ def _word(layer):
 
 def _units(layers):
     """Layers by the block, or the loop of blocks, that they belong to; by "" where they name none."""
-    units: dict[str, list] = {}
+    units = {}
     for layer in layers:
         found = re.search(r"_block(s?[\d-]+)", layer.name)
         if not isinstance(layer, SurvivalGates):
@@ -82,7 +82,7 @@ def _units(layers):
 
 def _count(units):
     """Blocks in their order, equal ones that follow each other counted."""
-    counted: list[tuple[Block, int]] = []
+    counted = []
     for unit in units.values():
         looped = isinstance(unit[0], Stage)
         block, repeats = _block(unit[0].block.layers if looped else unit), unit[0].repeats if looped else 1
@@ -119,7 +119,7 @@ def _path(tensor, layers):
 
 def _ops(layers):
     """What the layers do; a ReLU shares the box of the normalisation before it."""
-    ops: list[Op] = []
+    ops = []
     for layer in layers:
         op = _op(layer)
         if op and op.label == "ReLU" and ops and ops[-1].label == "BN":
@@ -141,9 +141,7 @@ def _op(layer):
         case keras.layers.ReLU():
             return Op("ReLU", "norm")
         case IdentityShortcut():
-            padded = (
-                f"zero-pad to {layer.filters}" if layer.filters > layer.input.shape[-1] else "subsample"
-            )
+            padded = f"zero-pad to {layer.filters}" if layer.filters > layer.input.shape[-1] else "subsample"
             return Op(f"{padded}{_by((layer.strides,))}", "shortcut")
         case keras.layers.Multiply():
             return Op("× survival gate", "norm")

@@ -1,7 +1,5 @@
 """What a trained network says of images, and how well."""
 
-import sys
-
 import numpy as np
 import tensorflow as tf
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
@@ -24,7 +22,7 @@ def predict(model, images, normalization, flip=False):
         return tf.reduce_mean([tf.nn.softmax(model(view, training=False)) for view in views], 0)
 
     parts = []
-    with tqdm(total=len(images), unit=" images", desc="evaluation", disable=not sys.stderr.isatty()) as bar:
+    with tqdm(total=len(images), unit=" images", desc="evaluation", disable=None) as bar:
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH]
             parts.append(batch_probabilities(tf.constant(batch)).numpy())
@@ -53,8 +51,13 @@ def score(probabilities, labels, class_names):
             {"class": name, "images": int(n), "accuracy": float(r), "precision": float(p)}
             for name, n, r, p in table
         ],
-        "confusion": confusion_matrix(labels, predicted, labels=classes).tolist(),
+        "confusion": confusion(probabilities, labels).tolist(),
     }
+
+
+def confusion(probabilities, labels):
+    """Counts `(K, K)`: true classes down, predicted ones across."""
+    return confusion_matrix(labels, probabilities.argmax(1), labels=np.arange(probabilities.shape[1]))
 
 
 def _distributions(probabilities):

@@ -6,6 +6,7 @@ differ in their dashes too.
 """
 
 import io
+import math
 
 import numpy as np
 from matplotlib.colors import LogNorm
@@ -64,18 +65,24 @@ def samples(split, class_names, rows=10, columns=10):
 
 def grid(images, captions, title="", columns=10):
     """Images uint8 `(N, H, W, C)` with a caption above each, `columns` a row."""
-    rows = -(-len(images) // columns)
-    lines = max(caption.count("\n") for caption in captions) + 1
-    figure = Figure((0.95 * columns, (0.9 + 0.13 * lines) * rows + 0.4), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-    figure.suptitle(title, fontsize=11)
-    cells = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in cells:
-        axes.set_axis_off()
-    for axes, image, caption in zip(cells, images, captions, strict=False):
-        colour = image.shape[-1] == 3
-        axes.imshow(image if colour else image[..., 0], cmap=None if colour else "gray", vmin=0, vmax=255)
-        axes.set_title(caption, fontsize=7, pad=2)
+    height, width = images.shape[1:3]
+    rows, lines = -(-len(images) // columns), max(caption.count("\n") for caption in captions) + 1
+    # One picture of all: a hundred axes would take seconds to draw.
+    above, beside = math.ceil((0.05 + 0.15 * lines) * width), math.ceil(0.04 * width)
+    canvas = np.full((rows, above + height, columns, width + beside, 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        row, column = divmod(i, columns)
+        canvas[row, above:, column, :width] = image if image.shape[-1] == 3 else image[..., :1]
+    canvas = canvas.reshape(rows * (above + height), columns * (width + beside), 3)
+    figure = Figure((0.95 * columns, 0.95 * columns * canvas.shape[0] / canvas.shape[1]))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.imshow(canvas, interpolation="nearest")
+    for i, caption in enumerate(captions):
+        row, column = divmod(i, columns)
+        x, y = column * (width + beside) + width / 2, row * (above + height) + 0.9 * above
+        axes.text(x, y, caption, fontsize=7, ha="center", va="bottom")
+    axes.set_title(title, fontsize=11)
     return figure
 
 
