@@ -162,7 +162,7 @@ def check(config: DictConfig) -> None:
         raise ConfigError(f"changes={tree['changes']}: expected refuse or allow")
     for group, values in tree.items():
         if isinstance(values, dict):
-            _check_node(group, values)
+            check_node(group, values)
 
 
 def _plain(value):
@@ -173,10 +173,11 @@ def _plain(value):
     )
 
 
-def _check_node(path, values):
+def check_node(path: str, values: dict) -> None:
+    """Raise ConfigError for the first key or value of the node at `path` that cannot be."""
     for key, value in values.items():
         for name, part in _parts(f"{path}.{key}", value):
-            _check_node(name, part)
+            check_node(name, part)
     target = values.get("_target_")
     if target in SCHEMAS:
         try:

@@ -2,7 +2,13 @@
 
 import numpy as np
 import tensorflow as tf
-from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    log_loss,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
 from tqdm import tqdm
 
 BATCH = 500
@@ -44,7 +50,9 @@ def score(probabilities, labels, class_names):
     return {
         "images": len(labels),
         "accuracy": float(accuracy_score(labels, predicted)),
-        "top5_accuracy": top_accuracy(probabilities, labels, 5),
+        "top5_accuracy": float(top_k_accuracy_score(labels, probabilities, k=5, labels=classes))
+        if len(classes) > 5
+        else None,
         "cross_entropy": float(log_loss(labels, _distributions(probabilities), labels=classes)),
         "calibration_error": calibration_error(probabilities, labels),
         "per_class": [
@@ -64,14 +72,6 @@ def _distributions(probabilities):
     """In float64 and to sum 1 exactly, as scikit-learn asks."""
     probabilities = np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny)
     return probabilities / probabilities.sum(1, keepdims=True)
-
-
-def top_accuracy(probabilities, labels, k):
-    """Share of images whose label is among the `k` likeliest classes; None unless there are more."""
-    if probabilities.shape[1] <= k:
-        return None
-    likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return float((likeliest == labels[:, None]).any(1).mean())
 
 
 def calibration_error(probabilities, labels, bins=BINS):
