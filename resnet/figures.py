@@ -36,8 +36,7 @@ def curves(epochs, title=""):
     _steps(factors, epochs, "schedule_factor", BLUE, "-", "schedule")
     _steps(factors, epochs, "plateau_factor", ORANGE, "--", "plateau")
     loss.set(title="loss (weight decay included)", yscale="log")
-    loss.yaxis.set_major_formatter("{x:g}")
-    loss.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
+    _plain_log(loss)
     accuracy.set(title="accuracy")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     rate.set(title="learning rate", yscale="log", xlabel="epoch")
@@ -152,28 +151,39 @@ def confusion(matrix, class_names):
     return figure
 
 
-def compare(groups, metric, title):
-    """One column of several runs by epoch: a line for the mean of each group, a band to its extremes.
+def compare(groups):
+    """Accuracy and loss of several runs by epoch: for each group its mean, and a band to its extremes.
 
-    `groups` maps a label to a list of runs, each as `curves` takes it.
+    `groups` maps a label to a list of runs, each as `curves` takes it. The images are the test images,
+    or those for validation in runs that keep the test images for the end.
     """
     colours = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
     dashes = ("-", "--", "-.", ":")
-    figure = Figure((9, 5), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure((11, 4.5 + 0.2 * len(groups)), layout="constrained")
+    panels = figure.subplots(1, 2)
     for i, (label, runs) in enumerate(groups.items()):
-        colour, dash = colours[i % len(colours)], dashes[i // len(colours) % len(dashes)]
-        lines = [dict(zip(*series(run, metric), strict=True)) for run in runs]
-        x = np.array(sorted(set.intersection(*(set(line) for line in lines))))
-        values = np.array([[line[epoch] for epoch in x] for line in lines])
-        axes.plot(x, values.mean(0), dash, color=colour, label=label, **_marker(x))
-        if len(lines) > 1:
-            axes.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
-    axes.set(title=title, xlabel="epoch")
-    if "accuracy" in metric:
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    _finish(axes, legend=True)
+        style = {"color": colours[i % len(colours)], "ls": dashes[i // len(colours) % len(dashes)]}
+        for axes, metric in zip(panels, ("accuracy", "loss"), strict=True):
+            lines = [dict(zip(*_held_out(run, metric), strict=True)) for run in runs]
+            x = np.array(sorted(set.intersection(*map(set, lines))))
+            values = np.array([[line[epoch] for epoch in x] for line in lines])
+            axes.plot(x, values.mean(0), label=label, **style, **_marker(x))
+            if len(lines) > 1:
+                axes.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.2, lw=0)
+    accuracy, loss = panels
+    accuracy.set(title="accuracy (test, or validation)", xlabel="epoch")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    loss.set(title="loss (weight decay included)", xlabel="epoch", yscale="log")
+    _plain_log(loss)
+    for axes in panels:
+        _finish(axes, legend=False)
+    figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower left", frameon=False)
     return figure
+
+
+def _held_out(epochs, metric):
+    x, y = series(epochs, f"test_{metric}")
+    return (x, y) if len(x) else series(epochs, f"validation_{metric}")
 
 
 def png(figure, dpi=120):
@@ -181,6 +191,19 @@ def png(figure, dpi=120):
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=dpi, bbox_inches="tight")
     return file.getvalue()
+
+
+class _Sparse(LogFormatter):
+    """Names the ticks that LogFormatter would, as plain numbers."""
+
+    def __call__(self, x, pos=None):
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def _plain_log(axes):
+    """Ticks of a logarithmic axis as 0.3, not as a power of ten."""
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(_Sparse(minor_thresholds=(1, 0.4)))
 
 
 def _marker(x):
