@@ -15,7 +15,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-METRICS = ("test accuracy", "test loss", "validation accuracy", "train accuracy", "train loss")
+METRICS = ("test accuracy", "test loss", "validation accuracy", "train accuracy")
 NOTHING = "–"
 
 

@@ -110,17 +110,18 @@ class TensorBoard(keras.callbacks.Callback):
     Train and test have the same names of scalars in directories of their own, and so share a chart.
     """
 
-    def __init__(self, directory, config_text, hparams, pictures, history):
+    def __init__(self, directory, name, config_text, hparams, pictures, history):
         """
         Args:
             directory: of the event files.
+            name: of the run among the HParams; those of other runs differ.
             config_text: the configuration, YAML.
             hparams: what tells this run from others, plain values by name.
             pictures: of the training images, PNG by name.
             history: the trainer's: the logs of all epochs so far.
         """
         super().__init__()
-        self.directory, self.config_text = directory, config_text
+        self.directory, self.name, self.config_text = directory, name, config_text
         self.hparams, self.pictures, self.history = hparams, pictures, history
         self.writers = {}
 
@@ -128,7 +129,7 @@ class TensorBoard(keras.callbacks.Callback):
         # A run that goes on writes its curves again: whoever reads them sees each point once.
         for old in self.directory.rglob(f"*{SCALARS}"):
             old.unlink()
-        self._add(".", 0, hparams_pb(self.hparams, trial_id=str(self.directory)))
+        self._add(".", 0, hparams_pb(self.hparams, trial_id=self.name))
         self._add("train", 0, text_pb("config", f"```yaml\n{self.config_text}\n```"))
         self._add_pictures("train", 0, self.pictures)
         for epoch in range(len(self.history)):
@@ -142,7 +143,7 @@ class TensorBoard(keras.callbacks.Callback):
             if split in ("validation", "test"):
                 self._add(split, epoch + 1, scalar_pb(metric, value), logs["ended_at"])
             elif name != "ended_at":
-                self._add("train", epoch + 1, scalar_pb(name, value), logs["ended_at"])
+                self._add("train", epoch + 1, scalar_pb(_tag(name), value), logs["ended_at"])
         self._flush()
 
     def finish(self, test, pictures):
@@ -177,6 +178,12 @@ class TensorBoard(keras.callbacks.Callback):
     def close(self):
         for writer in self.writers.values():
             writer.close()
+
+
+def _tag(name):
+    """Where TensorBoard shows a scalar: what is neither loss nor accuracy in a section of its kind."""
+    kinds = ("rate", ("learning_rate", "schedule_factor", "plateau_factor")), ("time", (*TIMES, "steps"))
+    return next((f"{kind}/{name}" for kind, names in kinds if name in names), name)
 
 
 def image_pb(name, data):

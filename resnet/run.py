@@ -106,7 +106,12 @@ class Run:
             trainer.keep_checkpoints,
         )
         self._tensorboard = TensorBoard(
-            self.directory / "tensorboard", self.config_text, self.hparams, self._pictures, trainer.history
+            self.directory / "tensorboard",
+            f"{self.directory.name} in {self.directory.parent}",
+            self.config_text,
+            self.hparams,
+            self._pictures,
+            trainer.history,
         )
         # A checkpoint comes before the logs: from it they write again what they lack.
         callbacks = [
@@ -202,15 +207,14 @@ def _flat(tree, prefix=""):
 
 
 def _hparams(record):
-    """What tells this run from others: its seed, its option in each group, and what was overridden."""
+    """What tells this run from others: its seed and what was overridden."""
     config = _flat(yaml.safe_load(record["config.yaml"]))
-    choices = yaml.safe_load(record["hydra.yaml"])["hydra"]["runtime"]["choices"]
-    hparams = {group: option for group, option in choices.items() if "/" not in group and option}
+    hparams = {"seed": config["seed"]}
     for override in yaml.safe_load(record["overrides.yaml"]):
         key, _, text = override.lstrip("+").partition("=")
         value = config.get(key, text)
-        hparams.setdefault(key, value if isinstance(value, bool | int | float) else str(value))
-    return {**hparams, "seed": config["seed"]}
+        hparams[key] = value if isinstance(value, bool | int | float) else str(value)
+    return hparams
 
 
 def git_commit():

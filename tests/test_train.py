@@ -56,7 +56,8 @@ def test_tensorboard_serves_the_scalars(tmp_path):
         server.kill()
     runs = {Path(run).name: set(names) for run, names in tags.items()}
     assert runs["test"] == {"loss", "accuracy"}
-    assert runs["train"] >= {"loss", "accuracy", "learning_rate", "schedule_factor", "plateau_factor"}
+    rates = {f"rate/{name}" for name in ("learning_rate", "schedule_factor", "plateau_factor")}
+    assert runs["train"] >= {"loss", "accuracy", *rates}
 
 
 def served(port):
