@@ -22,10 +22,11 @@ def predict(config: DictConfig) -> None:
     from resnet.errors import UserError
 
     network = trained.load(directory)
+    resize = OmegaConf.load(directory / ".hydra" / "config.yaml").data.get("resize", "crop")
     images, failed = {}, False
     for path in paths:
         try:
-            images[path] = trained.read_image(path, network.image_shape)
+            images[path] = trained.read_image(path, network.image_shape, resize)
         except UserError as error:
             failed = True
             print(error, file=sys.stderr)

@@ -162,7 +162,7 @@ def check(config: DictConfig) -> None:
         raise ConfigError(f"changes={tree['changes']}: expected refuse or allow")
     for group, values in tree.items():
         if isinstance(values, dict):
-            check_node(group, values)
+            check_node(str(group), values)
 
 
 def _plain(value):

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
-import numpy as np
-from PIL import Image, ImageOps
 
 from resnet.data import Normalization
+from resnet.data.image_folder import MODES, read_picture
 from resnet.errors import UserError
 
 
@@ -47,22 +46,15 @@ def load(directory):
         raise UserError(f"{directory} holds no network that can be read: {first}") from error
 
 
-def read_image(path, shape):
-    """The picture at `path`, of any format that Pillow opens, as uint8 `(H, W, C)` of this `shape`.
+def read_image(path, shape, resize):
+    """The picture at `path` as uint8 `(H, W, C)` of `shape`, read as `image_folder` reads those of training.
 
-    Turned upright, resized whatever its proportions, and on white where it is transparent. Raises
-    UserError for what is not a picture.
+    Raises UserError for what is not a picture.
     """
-    height, width, channels = shape
+    *size, channels = shape
+    if channels not in MODES:
+        raise UserError(f"{path}: the network takes {channels} channels, a picture has 1 or 3")
     try:
-        with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode.startswith("I"):  # 16 bits, of which `convert` would clip the upper half
-                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            picture = picture.convert("RGBA")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return read_picture(path, size, channels, resize)
+    except Exception as error:  # a broken file can raise anything
         raise UserError(f"{path}: not a picture that can be read ({error})") from error
-    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    picture = picture.convert("RGB" if channels == 3 else "L")
-    pixels = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
-    return pixels.reshape(height, width, -1)

@@ -91,7 +91,7 @@ COLOURS = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
 
 def read(image, tmp_path, shape=(8, 8, 3), name="a.png", **options):
     image.save(tmp_path / name, **options)
-    return read_image(tmp_path / name, shape)
+    return read_image(tmp_path / name, shape, "crop")
 
 
 def test_a_picture_of_the_right_size_stays_as_it_is(tmp_path):
@@ -125,4 +125,4 @@ def test_truncated_picture(tmp_path):
     Image.fromarray(noise).save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
     with pytest.raises(UserError, match=r"a\.png: not a picture"):
-        read_image(tmp_path / "a.png", (8, 8, 3))
+        read_image(tmp_path / "a.png", (8, 8, 3), "crop")
