@@ -169,7 +169,7 @@ def show(headings, rows):
 
 def write_markdown(path, headings, rows):
     lines = [headings, ["---"] * len(headings), *rows]
-    path.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    path.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), "utf-8")
 
 
 def write_csv(path, groups):

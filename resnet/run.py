@@ -80,10 +80,10 @@ class Run:
         text = summary(trainer.model)
         print(text)
         (self.directory / "summary.txt").write_text(text + "\n")
-        (self.directory / "architecture.svg").write_text(architecture.svg(trainer.model))
+        (self.directory / "architecture.svg").write_text(architecture.svg(trainer.model), "utf-8")
         trainer.dataset.normalization.save(self.directory / "normalization.npz")
         names = json.dumps(trainer.dataset.class_names, indent=2, ensure_ascii=False)
-        (self.directory / "class_names.json").write_text(names + "\n")
+        (self.directory / "class_names.json").write_text(names + "\n", "utf-8")
         self._pictures = self._write_pictures(pictures.of_data(trainer))
 
     def resume(self, trainer):
@@ -130,13 +130,7 @@ class Run:
         """Write model, pictures and result, given what `trainer.evaluate` says of the test images."""
         with replacing(self.directory / "model.keras") as part:
             trainer.model.save(part)
-        shown = pictures.of_predictions(
-            evaluation.predict(trainer.model, trainer.dataset.test.images, trainer.dataset.normalization),
-            trainer.dataset.test,
-            trainer.dataset.class_names,
-        )
-        self._tensorboard.finish(test, self._write_pictures(shown))
-        self._write_pictures(pictures.of_history(trainer.history, trainer.model.name))
+        self._show(trainer, test)
         history = trainer.history
         accuracies = [epoch["test_accuracy"] for epoch in history if "test_accuracy" in epoch]
         self.result = {
@@ -165,6 +159,14 @@ class Run:
             self.directory,
         )
         return self.result
+
+    def _show(self, trainer, test):
+        """Pictures of the training, and of what the model makes of the test images."""
+        self._write_pictures(pictures.of_history(trainer.history, trainer.model.name))
+        dataset = trainer.dataset
+        probabilities = evaluation.predict(trainer.model, dataset.test.images, dataset.normalization)
+        shown = pictures.of_predictions(probabilities, dataset.test, dataset.class_names)
+        self._tensorboard.finish(test, self._write_pictures(shown))
 
     def _changed(self):
         """How the configuration differs from the one that made the checkpoints here, a text a key."""

@@ -39,7 +39,7 @@ def load(directory):
         return Trained(
             keras.models.load_model(directory / "model.keras"),
             Normalization.load(directory / "normalization.npz"),
-            json.loads((directory / "class_names.json").read_text()),
+            json.loads((directory / "class_names.json").read_text("utf-8")),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         first = str(error).strip().splitlines()[0]

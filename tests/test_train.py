@@ -87,6 +87,7 @@ def test_two_runs_never_share_a_directory(tmp_path):
         ("trainer.batch_size=0", ["trainer.batch_size", "1"]),
         ("optimizer.learning_rate=-1", ["optimizer.learning_rate", "greater"]),
         ("seed=-1", ["seed"]),
+        ("trainer.profile=[5,3]", ["trainer.profile", "first step before the last"]),
     ],
 )
 def test_bad_config_is_refused_in_two_lines(override, words, tmp_path):
