@@ -34,8 +34,8 @@ def train(config: DictConfig) -> float:
                 config.model, input_shape=dataset.image_shape, num_classes=dataset.num_classes
             )
             optimizer = instantiate(config.optimizer)
-        run.describe(model, dataset)
         trainer.compile(model, optimizer, instantiate(config.schedule), augment, dataset)
+        run.describe(trainer)
         run.resume(trainer)
         trainer.fit(run.callbacks(trainer))
         return run.finish(trainer, trainer.evaluate(dataset.test), config.seed)["test_accuracy"]

@@ -56,6 +56,18 @@ def resumed(arguments: list[str]) -> list[str]:
     raise ConfigError(f"resume={directory}: there is no run to go on with; expected {run}")
 
 
+def finished_run(config: DictConfig) -> Path:
+    """The directory `config.run`. Raises ConfigError unless a finished run lies there."""
+    if OmegaConf.is_missing(config, "run"):
+        raise ConfigError("run is missing: give run=DIR, the directory of a finished run")
+    directory = Path(str(config.run))
+    if not (directory / ".hydra" / "config.yaml").is_file():
+        raise ConfigError(f"run={directory}: there is no run; expected {directory}/.hydra/config.yaml")
+    if not (directory / "model.keras").is_file():
+        raise ConfigError(f"run={directory}: not finished yet, for there is no {directory}/model.keras")
+    return directory
+
+
 def record(config: DictConfig) -> dict[str, str]:
     """What a run's `.hydra` directory holds, by file name.
 

@@ -158,6 +158,8 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         deterministic=bool,
         checkpoint_minutes=Positive,
         keep_checkpoints=Count,
+        histograms=bool,
+        profile=Annotated[list[Count], Field(min_length=2, max_length=2)] | None,
         seed=int,
     ),
 }
@@ -173,7 +175,7 @@ def check(config: DictConfig) -> None:
         raise ConfigError(f"changes={tree['changes']}: expected refuse or allow")
     for group, values in tree.items():
         if isinstance(values, dict):
-            _check_node(group, values)
+            check_node(str(group), values)
 
 
 def _plain(value):
@@ -184,10 +186,11 @@ def _plain(value):
     )
 
 
-def _check_node(path, values):
+def check_node(path: str, values: dict) -> None:
+    """Raise ConfigError for the first key or value of the node at `path` that cannot be."""
     for key, value in values.items():
         for name, part in _parts(f"{path}.{key}", value):
-            _check_node(name, part)
+            check_node(name, part)
     target = values.get("_target_")
     if target in SCHEMAS:
         try:
@@ -200,6 +203,8 @@ def _check_node(path, values):
         raise ConfigError(f"{path}.recompute=true needs {path}.stage=looped")
     if target == "resnet.schedules.Steps":
         _check_steps(path, values)
+    if values.get("profile") and values["profile"][0] >= values["profile"][1]:
+        raise ConfigError(f"{path}.profile={values['profile']}: expected the first step before the last")
 
 
 def _first_fault(path, values, faults):

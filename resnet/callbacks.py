@@ -1,15 +1,26 @@
 """What a run leaves behind while it trains, as Keras callbacks."""
 
 import csv
+import io
 import logging
 import sys
 import time
 
 import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams.summary import session_end_pb
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.image.metadata import create_summary_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.util.tensor_util import make_tensor_proto
 from tqdm import tqdm
 
 from resnet.files import replacing
@@ -34,6 +45,10 @@ class Progress(keras.callbacks.Callback):
             disable=not sys.stderr.isatty(),
             dynamic_ncols=True,
         )
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.trainer.first_step_at is None:
+            self.bar.set_description("compiling the first step")
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update(self.trainer.step - self.bar.n)
@@ -90,41 +105,167 @@ class MetricsCsv(keras.callbacks.Callback):
 
 
 class TensorBoard(keras.callbacks.Callback):
-    """Scalars by epoch: train and test on one chart, the rate with its factors, speed, the config."""
+    """What TensorBoard shows of a run: curves by epoch, pictures, the config, a row among the HParams.
 
-    def __init__(self, directory, config_text, history):
-        """`history` is the trainer's: the logs of all epochs so far."""
+    Train and test have the same names of scalars in directories of their own, and so share a chart.
+    """
+
+    def __init__(self, directory, name, config_text, hparams, pictures, history):
+        """
+        Args:
+            directory: of the event files.
+            name: of the run among the HParams; those of other runs differ.
+            config_text: the configuration, YAML.
+            hparams: what tells this run from others, plain values by name.
+            pictures: of the training images, PNG by name.
+            history: the trainer's: the logs of all epochs so far.
+        """
         super().__init__()
-        self.directory, self.config_text, self.history = directory, config_text, history
+        self.directory, self.name, self.config_text = directory, name, config_text
+        self.hparams, self.pictures, self.history = hparams, pictures, history
         self.writers = {}
 
     def on_train_begin(self, logs=None):
         # A run that goes on writes its curves again: whoever reads them sees each point once.
-        for old in self.directory.glob(f"*/*{SCALARS}"):
+        for old in self.directory.rglob(f"*{SCALARS}"):
             old.unlink()
-        self._add("train", 0, time.time(), text_pb("config", f"```yaml\n{self.config_text}\n```"))
+        self._add(".", 0, hparams_pb(self.hparams, trial_id=self.name))
+        self._add("train", 0, text_pb("config", f"```yaml\n{self.config_text}\n```"))
+        self._add_pictures("train", 0, self.pictures)
         for epoch in range(len(self.history)):
             self.on_epoch_end(epoch)
+        self._flush()
 
     def on_epoch_end(self, epoch, logs=None):
         logs = self.history[epoch]
         for name, value in logs.items():
             split, _, metric = name.rpartition("_")
             if split in ("validation", "test"):
-                self._add(split, epoch + 1, logs["ended_at"], scalar_pb(metric, value))
+                self._add(split, epoch + 1, scalar_pb(metric, value), logs["ended_at"])
             elif name != "ended_at":
-                self._add("train", epoch + 1, logs["ended_at"], scalar_pb(name, value))
-        for writer in self.writers.values():
-            writer.flush()
+                self._add("train", epoch + 1, scalar_pb(_tag(name), value), logs["ended_at"])
+        self._flush()
 
-    def on_train_end(self, logs=None):
-        for writer in self.writers.values():
-            writer.close()
+    def finish(self, test, pictures):
+        """The last words: metrics on the test images, and pictures, PNG by name, that show them."""
+        epoch = len(self.history)
+        if "test_loss" not in self.history[-1]:
+            for name, value in test.items():
+                self._add("test", epoch, scalar_pb(name, value))
+        self._add_pictures("test", epoch, pictures)
+        end = session_end_pb(api_pb2.STATUS_SUCCESS)  # TensorFlow's Summary, the same message
+        self._add(".", epoch, Summary.FromString(end.SerializeToString()))
+        self._flush()
 
-    def _add(self, split, step, wall_time, summary):
+    def _add_pictures(self, split, step, pictures):
+        for name, data in pictures.items():
+            self._add(split, step, image_pb(name, data))
+
+    def _add(self, split, step, summary, wall_time=None):
+        """One summary for the directory `split`."""
+        wall_time = wall_time or time.time()
         if split not in self.writers:
             self.writers[split] = EventFileWriter(str(self.directory / split), filename_suffix=SCALARS)
             # A TensorBoard that is looking on drops what it has read of the files that are gone.
             start = SessionLog(status=SessionLog.START)
             self.writers[split].add_event(Event(wall_time=wall_time, step=0, session_log=start))
         self.writers[split].add_event(Event(wall_time=wall_time, step=step, summary=summary))
+
+    def _flush(self):
+        for writer in self.writers.values():
+            writer.flush()
+
+    def close(self):
+        for writer in self.writers.values():
+            writer.close()
+
+
+def _tag(name):
+    """Where TensorBoard shows a scalar: what is neither loss nor accuracy in a section of its kind."""
+    kinds = ("rate", ("learning_rate", "schedule_factor", "plateau_factor")), ("time", (*TIMES, "steps"))
+    return next((f"{kind}/{name}" for kind, names in kinds if name in names), name)
+
+
+def image_pb(name, data):
+    """A summary of one picture: `data` is a PNG file."""
+    with Image.open(io.BytesIO(data)) as picture:
+        size = [str(side).encode() for side in picture.size]
+    metadata = create_summary_metadata(display_name=None, description=None)
+    tensor = make_tensor_proto(np.array([*size, data], object))
+    return Summary(value=[Summary.Value(tag=name, metadata=metadata, tensor=tensor)])
+
+
+class Histograms(keras.callbacks.Callback):
+    """After each epoch TensorBoard's histograms of the weights, and of the gradients of one batch.
+
+    The batch is the first of the training images, augmented as in that step.
+    """
+
+    def __init__(self, directory, trainer):
+        super().__init__()
+        self.directory, self.trainer = directory, trainer
+        self.gradients = tf.function(self._gradients, jit_compile=False)
+
+    def on_train_begin(self, logs=None):
+        self.writer = EventFileWriter(str(self.directory))
+
+    def on_epoch_end(self, epoch, logs=None):
+        variables = self.trainer.model.trainable_variables
+        untrained = self.trainer.model.non_trainable_variables
+        before = [np.array(variable) for variable in untrained]
+        gradients = self.gradients(tf.constant(self.trainer.step))
+        for variable, value in zip(untrained, before, strict=True):
+            variable.assign(value)
+        for variable, gradient in zip(variables, gradients, strict=True):
+            for kind, values in ("weights", np.array(variable)), ("gradients", gradient.numpy()):
+                summary = histogram_pb(f"{kind}/{variable.path}", values)
+                self.writer.add_event(Event(wall_time=time.time(), step=epoch + 1, summary=summary))
+        self.writer.flush()
+
+    def on_train_end(self, logs=None):
+        self.writer.close()
+
+    def _gradients(self, step):
+        trainer = self.trainer
+        indices = tf.range(trainer.batch_size)
+        images, labels = (part[: trainer.batch_size] for part in vars(trainer.dataset.train).values())
+        batch = trainer.augmented(images, labels, indices, step)
+        with tf.GradientTape() as tape:
+            seen = trainer.dataset.normalization.standardize(batch.images)
+            _, losses, decay = trainer.losses(seen, batch.labels, training=True)
+            loss = tf.reduce_mean(losses) + decay
+        return tape.gradient(loss, trainer.model.trainable_variables)
+
+
+class Profile(keras.callbacks.Callback):
+    """A profile of the steps from `trainer.profile[0]` to `trainer.profile[1]`, for TensorBoard."""
+
+    def __init__(self, directory, trainer):
+        super().__init__()
+        self.directory, self.trainer = directory, trainer
+        self.first, self.last = trainer.profile
+        self.running = None
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.trainer.step == self.first:
+            tf.profiler.experimental.start(str(self.directory))
+        if self.first <= self.trainer.step < self.last:
+            self.running = tf.profiler.experimental.Trace("train", step_num=self.trainer.step, _r=1)
+            self.running.__enter__()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.running:
+            self.running.__exit__(None, None, None)
+            self.running = None
+            if self.trainer.step >= self.last:
+                self._stop()
+
+    def on_train_end(self, logs=None):
+        if self.first <= self.trainer.step < self.last:
+            self._stop()
+        elif self.trainer.step < self.first:
+            log.warning("no profile: training ended at step %d, before %d", self.trainer.step, self.first)
+
+    def _stop(self):
+        tf.profiler.experimental.stop()
+        log.info("profiled steps %d to %d, in %s", self.first, self.trainer.step, self.directory)

@@ -13,7 +13,8 @@ import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
-from resnet.callbacks import MetricsCsv, Progress, TensorBoard
+from resnet import architecture, evaluation, pictures
+from resnet.callbacks import Histograms, MetricsCsv, Profile, Progress, TensorBoard
 from resnet.checkpoints import Checkpoints, checkpoints, newest
 from resnet.errors import UserError
 from resnet.files import replacing
@@ -42,7 +43,8 @@ class Run:
         self.directory = Path(directory)
         self.launched = self.started = started
         self.config_text = record["config.yaml"]
-        self._checkpoints = None
+        self.hparams = _hparams(record)
+        self._checkpoints = self._tensorboard = None
         self._lock = FileLock(self.directory / ".lock", timeout=0)
         try:
             self._lock.acquire()
@@ -64,8 +66,8 @@ class Run:
         return self
 
     def __exit__(self, kind, error, traceback):
-        if self._checkpoints:
-            self._checkpoints.close()
+        for open_files in filter(None, (self._checkpoints, self._tensorboard)):
+            open_files.close()
         if isinstance(error, KeyboardInterrupt):
             self._write_result({"status": "interrupted"})
             log.info("%s\ngo on with: python train.py resume=%s", error or "stopped", self.directory)
@@ -73,12 +75,16 @@ class Run:
             self._write_result({"status": "failed", "error": str(error)})
         self._lock.release()
 
-    def describe(self, model, dataset):
-        """Print the model's summary and write it, with the normalisation, beside the logs."""
-        text = summary(model)
+    def describe(self, trainer):
+        """Print the model's summary; write it, the data's names and pictures of both beside the logs."""
+        text = summary(trainer.model)
         print(text)
         (self.directory / "summary.txt").write_text(text + "\n")
-        dataset.normalization.save(self.directory / "normalization.npz")
+        (self.directory / "architecture.svg").write_text(architecture.svg(trainer.model), "utf-8")
+        trainer.dataset.normalization.save(self.directory / "normalization.npz")
+        names = json.dumps(trainer.dataset.class_names, indent=2, ensure_ascii=False)
+        (self.directory / "class_names.json").write_text(names + "\n", "utf-8")
+        self._pictures = self._write_pictures(pictures.of_data(trainer))
 
     def resume(self, trainer):
         """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""
@@ -99,18 +105,32 @@ class Run:
             trainer.checkpoint_minutes,
             trainer.keep_checkpoints,
         )
+        self._tensorboard = TensorBoard(
+            self.directory / "tensorboard",
+            f"{self.directory.name} in {self.directory.parent}",
+            self.config_text,
+            self.hparams,
+            self._pictures,
+            trainer.history,
+        )
         # A checkpoint comes before the logs: from it they write again what they lack.
-        return [
+        callbacks = [
             self._checkpoints,
-            TensorBoard(self.directory / "tensorboard", self.config_text, trainer.history),
+            self._tensorboard,
             MetricsCsv(self.directory / "metrics.csv", trainer.history),
             Progress(trainer),
         ]
+        if trainer.histograms:
+            callbacks.append(Histograms(self.directory / "tensorboard" / "histograms", trainer))
+        if trainer.profile:
+            callbacks.append(Profile(self.directory / "tensorboard", trainer))
+        return callbacks
 
     def finish(self, trainer, test, seed):
-        """Write model.keras and result.json, given what `trainer.evaluate` says of the test images."""
+        """Write model, pictures and result, given what `trainer.evaluate` says of the test images."""
         with replacing(self.directory / "model.keras") as part:
             trainer.model.save(part)
+        self._show(trainer, test)
         history = trainer.history
         accuracies = [epoch["test_accuracy"] for epoch in history if "test_accuracy" in epoch]
         self.result = {
@@ -140,6 +160,14 @@ class Run:
         )
         return self.result
 
+    def _show(self, trainer, test):
+        """Pictures of the training, and of what the model makes of the test images."""
+        self._write_pictures(pictures.of_history(trainer.history, trainer.model.name))
+        dataset = trainer.dataset
+        probabilities = evaluation.predict(trainer.model, dataset.test.images, dataset.normalization)
+        shown = pictures.of_predictions(probabilities, dataset.test, dataset.class_names)
+        self._tensorboard.finish(test, self._write_pictures(shown))
+
     def _changed(self):
         """How the configuration differs from the one that made the checkpoints here, a text a key."""
         path = self.directory / ".hydra" / "config.yaml"
@@ -161,6 +189,12 @@ class Run:
         log.info("%s is finished: test accuracy %.2f%%", self.directory, 100 * result["test_accuracy"])
         return result
 
+    def _write_pictures(self, pictures):
+        for name, data in pictures.items():
+            with replacing(self.directory / f"{name}.png") as part:
+                part.write_bytes(data)
+        return pictures
+
     def _write_result(self, result):
         with replacing(self.directory / "result.json") as part:
             part.write_text(json.dumps(result, indent=2) + "\n")
@@ -172,6 +206,17 @@ def _flat(tree, prefix=""):
     for key, value in tree.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
+
+
+def _hparams(record):
+    """What tells this run from others: its seed and what was overridden."""
+    config = _flat(yaml.safe_load(record["config.yaml"]))
+    hparams = {"seed": config["seed"]}
+    for override in yaml.safe_load(record["overrides.yaml"]):
+        key, _, text = override.lstrip("+").partition("=")
+        value = config.get(key, text)
+        hparams[key] = value if isinstance(value, bool | int | float) else str(value)
+    return hparams
 
 
 def git_commit():

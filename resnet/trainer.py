@@ -6,6 +6,7 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from resnet.augmentation import Batch
 from resnet.errors import UserError
@@ -53,6 +54,8 @@ class Trainer:
         deterministic: whether the same seed gives the same weights to the last bit, which costs speed.
         checkpoint_minutes: between checkpoints inside an epoch.
         keep_checkpoints: how many of them stay.
+        histograms: whether TensorBoard gets those of weights and gradients after each epoch.
+        profile: (first, last), the steps after which a profile begins and ends, or None.
         seed: of the order of the images and of their augmentation.
         strategy: a `tf.distribute.Strategy`; None for the default one.
     """
@@ -67,6 +70,8 @@ class Trainer:
         deterministic=False,
         checkpoint_minutes=10,
         keep_checkpoints=3,
+        histograms=False,
+        profile=None,
         seed=1,
         strategy=None,
     ):
@@ -76,6 +81,8 @@ class Trainer:
         self.plateau = plateau
         self.checkpoint_minutes = checkpoint_minutes
         self.keep_checkpoints = keep_checkpoints
+        self.histograms = histograms
+        self.profile = profile
         self.seed = seed
         self.strategy = strategy or tf.distribute.get_strategy()
         self.precision = set_precision(precision)
@@ -164,9 +171,33 @@ class Trainer:
         if split is not self._evaluated:
             self._evaluated, self._evaluate_batch = split, self._compile_evaluation(split)
         self._reset_metrics()
-        for start in range(0, len(split), EVALUATION_BATCH):
+        starts = range(0, len(split), EVALUATION_BATCH)
+        for start in tqdm(starts, "evaluation", unit="batch", leave=False, disable=None):
             self._evaluate_batch(tf.range(start, min(start + EVALUATION_BATCH, len(split))))
         return self._read_metrics()
+
+    def augmented(self, images, labels, indices, step, replica=0):
+        """The Batch that `step` makes of uint8 `images` `(B, H, W, C)` with int `labels` `(B,)`.
+
+        `indices` `(B,)` are the images' numbers in the training set.
+        """
+        batch = Batch(
+            self.dataset.normalization.scale(tf.cast(images, tf.float32)),
+            tf.one_hot(labels, self.dataset.num_classes),
+            indices,
+            step // self.steps_per_epoch,
+        )
+        seed = tf.random.experimental.stateless_fold_in(tf.stack([self.seed, step]), replica)
+        return self.augment(batch, seed)
+
+    def losses(self, images, labels, training):
+        """Logits `(B, K)`, losses `(B,)` without weight decay, and the decay, a float32 scalar.
+
+        `images` are normalised and `labels` `(B, K)`.
+        """
+        logits = self.model(images, training=training)
+        losses = keras.losses.categorical_crossentropy(labels, logits, from_logits=True)
+        return logits, losses, tf.add_n(self.model.losses) if self.model.losses else tf.constant(0.0)
 
     @property
     def steps_per_epoch(self):
@@ -241,10 +272,15 @@ class Trainer:
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset.train))
         batch, whole = self.batch_size, len(order) // self.batch_size
         while (done := self.step - epoch * self.steps_per_epoch) < self.steps_per_epoch and not self.finished:
-            left = [whole - done, self.max_steps and self.max_steps - self.step]
+            left = [whole - done, self.max_steps and self.max_steps - self.step, self._steps_to_profile()]
             steps = min(self._steps_per_call, STEPS_PER_CALL, *filter(None, left))
             block = order[done * batch : (done + steps) * batch]
             yield block.reshape(-1, min(batch, len(block)))
+
+    def _steps_to_profile(self):
+        """Steps until a profile begins; 1 while it runs, so that it shows single steps; or None."""
+        first, last = self.profile or (0, 0)
+        return first - self.step if self.step < first else 1 if self.step < last else None
 
     def _compile_training(self):
         images, labels = self._on_device(self.dataset.train)
@@ -254,18 +290,11 @@ class Trainer:
         def replica_step(indices, step):
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
             mine = indices[replica :: strategy.num_replicas_in_sync]
-            seed = tf.random.experimental.stateless_fold_in(tf.stack([self.seed, step]), replica)
-            batch = Batch(
-                normalization.scale(tf.cast(tf.gather(images, mine), tf.float32)),
-                tf.one_hot(tf.gather(labels, mine), self.dataset.num_classes),
-                mine,
-                step // self.steps_per_epoch,
-            )
-            batch = self.augment(batch, seed)
+            batch = self.augmented(tf.gather(images, mine), tf.gather(labels, mine), mine, step, replica)
             with tf.GradientTape() as tape:
-                logits = self.model(normalization.standardize(batch.images), training=True)
-                losses = keras.losses.categorical_crossentropy(batch.labels, logits, from_logits=True)
-                decay = tf.add_n(self.model.losses) if self.model.losses else 0.0
+                logits, losses, decay = self.losses(
+                    normalization.standardize(batch.images), batch.labels, training=True
+                )
                 share = tf.size(mine) / tf.size(indices)
                 loss = tf.reduce_sum(losses) / tf.cast(tf.size(indices), tf.float32)
                 loss += decay * tf.cast(share, tf.float32)
@@ -300,9 +329,7 @@ class Trainer:
             mine = indices[replica :: self.strategy.num_replicas_in_sync]
             batch = self.dataset.normalization(tf.cast(tf.gather(images, mine), tf.float32))
             target = tf.one_hot(tf.gather(labels, mine), self.dataset.num_classes)
-            logits = self.model(batch, training=False)
-            losses = keras.losses.categorical_crossentropy(target, logits, from_logits=True)
-            decay = tf.add_n(self.model.losses) if self.model.losses else 0.0
+            logits, losses, decay = self.losses(batch, target, training=False)
             self._update_metrics(target, logits, losses + decay)
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], jit_compile=False)

@@ -1,4 +1,4 @@
-"""train.py as a user starts it."""
+"""train.py and its sisters as a user starts them."""
 
 import json
 import os
@@ -10,19 +10,23 @@ ROOT = Path(__file__).parent.parent
 TINY = ("data=digits", "data.train_size=100", "data.test_size=50", "model.depth=8")
 
 
-def start(*overrides, cwd, **options):
+def start(*overrides, cwd, script="train.py", **options):
     """The running process; its outputs are text, its errors go with its output unless `stderr` is given."""
-    command = [sys.executable, str(ROOT / "train.py"), *overrides]
+    command = [sys.executable, str(ROOT / script), *overrides]
     environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} | options
     return subprocess.Popen(command, cwd=cwd, env=environment, **options)
 
 
-def train(*overrides, cwd, **options):
+def run(script, *arguments, cwd, **options):
     """The finished process with its stdout and stderr."""
-    process = start(*overrides, cwd=cwd, stderr=subprocess.PIPE, **options)
+    process = start(*arguments, cwd=cwd, script=script, stderr=subprocess.PIPE, **options)
     stdout, stderr = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def train(*overrides, cwd, **options):
+    return run("train.py", *overrides, cwd=cwd, **options)
 
 
 def result(run):

@@ -70,7 +70,7 @@ def test_killed_and_resumed_is_the_uninterrupted_run(whole, tmp_path, moment):
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
     assert (run / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
-    for split, tag in (("train", "loss"), ("train", "learning_rate"), ("test", "accuracy")):
+    for split, tag in (("train", "loss"), ("train", "rate/learning_rate"), ("test", "accuracy")):
         assert scalars(run, split, tag) == scalars(whole, split, tag)
     assert [step for step, _ in scalars(run, "test", "loss")] == [1, 2, 3, 4, 5, 6]
 

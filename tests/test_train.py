@@ -83,7 +83,8 @@ def test_tensorboard_serves_the_scalars(tmp_path):
         server.kill()
     runs = {Path(run).name: set(names) for run, names in tags.items()}
     assert runs["test"] == {"loss", "accuracy"}
-    assert runs["train"] >= {"loss", "accuracy", "learning_rate", "schedule_factor", "plateau_factor"}
+    rates = {f"rate/{name}" for name in ("learning_rate", "schedule_factor", "plateau_factor")}
+    assert runs["train"] >= {"loss", "accuracy", *rates}
 
 
 def served(port):
@@ -114,6 +115,7 @@ def test_two_runs_never_share_a_directory(tmp_path):
         ("trainer.batch_size=0", ["trainer.batch_size", "1"]),
         ("optimizer.learning_rate=-1", ["optimizer.learning_rate", "greater"]),
         ("seed=-1", ["seed"]),
+        ("trainer.profile=[5,3]", ["trainer.profile", "first step before the last"]),
     ],
 )
 def test_bad_config_is_refused_in_two_lines(override, words, tmp_path):

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import shutil
-import sys
 import tarfile
 import tempfile
 import urllib.request
@@ -24,12 +23,18 @@ def unpack(archive, folder, destination, sha256):
     Raises UserError for a wrong hash, a broken archive, or a member other than a file in that folder.
     """
     check(archive, sha256)
+    log.info("unpacking %s into %s", archive, destination)
     destination.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination, prefix=".unpack-") as aside:
         try:
-            with tarfile.open(archive) as tar:
+            with (
+                archive.open("rb") as file,
+                _bar(archive, "unpacking") as bar,
+                tarfile.open(fileobj=file) as tar,
+            ):
                 for member in tar:
                     _write(tar, member, folder, Path(aside))
+                    bar.update(file.tell() - bar.n)
             Path(aside, folder).rename(destination / folder)
         except (tarfile.TarError, OSError, EOFError) as error:
             raise UserError(f"{archive}: cannot be unpacked: {error}; delete it and try again") from error
@@ -49,10 +54,11 @@ def _write(tar, member, folder, aside):
 
 def check(archive, sha256):
     """Raise UserError unless the file has this SHA-256."""
-    with archive.open("rb") as file:
+    with archive.open("rb") as file, _bar(archive, "checking") as bar:
         digest = hashlib.sha256()
         while chunk := file.read(CHUNK):
             digest.update(chunk)
+            bar.update(len(chunk))
     found = digest.hexdigest()
     if found != sha256:
         raise UserError(
@@ -68,7 +74,7 @@ def download(url, path, sha256):
     try:
         with urllib.request.urlopen(url, timeout=30) as reply, part.open("wb") as file:
             size = int(reply.headers.get("Content-Length", 0)) or None
-            with tqdm.wrapattr(reply, "read", total=size, file=sys.stderr, desc=path.name) as body:
+            with tqdm.wrapattr(reply, "read", total=size, disable=None, desc=path.name) as body:
                 shutil.copyfileobj(body, file, CHUNK)
         check(part, sha256)
         part.replace(path)
@@ -79,6 +85,12 @@ def download(url, path, sha256):
         ) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _bar(archive, doing):
+    """On a terminal, how much of `archive` is done."""
+    size, doing = archive.stat().st_size, f"{doing} {archive.name}"
+    return tqdm(total=size, desc=doing, unit="B", unit_scale=True, leave=False, disable=None)
 
 
 def lock(folder):

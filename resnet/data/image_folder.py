@@ -51,7 +51,10 @@ def image_folder(
 
 
 def read_picture(path, image_size, channels, resize):
-    """The picture in a file as uint8 `(H, W, C)`; raises what Pillow does where it is none."""
+    """The picture in a file as uint8 `(H, W, C)`, on white where it is transparent.
+
+    Raises what Pillow does where it is none.
+    """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     with Image.open(path) as picture:
         # A JPEG is decoded no larger than needed; which way round it lies is not known yet.
@@ -59,6 +62,9 @@ def read_picture(path, image_size, channels, resize):
         picture = ImageOps.exif_transpose(picture)
         if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
             picture = Image.fromarray((np.asarray(picture) / 257).clip(0, 255).astype(np.uint8))
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
         picture = picture.convert(MODES[channels])
         scale = ImageOps.fit if resize == "crop" else Image.Image.resize
         picture = scale(picture, (width, height), Image.Resampling.BICUBIC)

@@ -1,0 +1,81 @@
+"""Score a finished run: `python evaluate.py --help`."""
+
+import json
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from conf.command import command, finished_run
+from conf.schema import check_node
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def evaluate(config: DictConfig) -> None:
+    directory = finished_run(config)
+    data = data_config(config, directory)
+    check_node("data", data)
+
+    from hydra.utils import instantiate
+
+    from resnet import evaluation, pictures, trained
+
+    network = trained.load(directory)
+    dataset = instantiate(data)
+    network.check(dataset)
+    probabilities = evaluation.predict(
+        network.model, dataset.test.images, network.normalization, flip=config.flip
+    )
+    scores = evaluation.score(probabilities, dataset.test.labels, dataset.class_names)
+    decay = float(sum(network.model.losses))
+    report = {"loss": scores["cross_entropy"] + decay, "weight_decay": decay, **scores}
+    output = Path(config.output)
+    output.mkdir(parents=True)
+    of = {"run": str(directory), "data": data, "flip": config.flip}
+    (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n")
+    for name, picture in pictures.of_predictions(probabilities, dataset.test, dataset.class_names).items():
+        (output / f"{name}.png").write_bytes(picture)
+    show(report)
+    print(f"in {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
+
+
+def data_config(config, directory):
+    """The run's own data node with what `config.data` changes in it, or `config.data` where it is whole."""
+    run = OmegaConf.load(directory / ".hydra" / "config.yaml")
+    given = config.get("data") or {}
+    run.data = given if "_target_" in given else OmegaConf.merge(run.data, given)
+    return OmegaConf.to_container(run.data, resolve=True)
+
+
+def show(report):
+    """Print the report: a line for the whole and a table of the classes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    top5 = report["top5_accuracy"]
+    print(
+        f"{report['images']:,} test images: accuracy {report['accuracy']:.2%}"
+        + (f", top-5 {top5:.2%}" if top5 is not None else "")
+        + f", loss {report['loss']:.4f} (cross-entropy {report['cross_entropy']:.4f}, "
+        f"weight decay {report['weight_decay']:.4f}), calibration error {report['calibration_error']:.2%}"
+    )
+    table = Table("class", box=None, pad_edge=False)
+    for heading in ("images", "accuracy", "precision"):
+        table.add_column(heading, justify="right")
+    table.add_column("mostly mistaken for")
+    names = [row["class"] for row in report["per_class"]]
+    for i, row in enumerate(report["per_class"]):
+        errors = [count if j != i else 0 for j, count in enumerate(report["confusion"][i])]
+        worst = errors.index(max(errors))
+        table.add_row(
+            row["class"],
+            f"{row['images']:,}",
+            f"{row['accuracy']:.2%}",
+            f"{row['precision']:.2%}",
+            f"{names[worst]} ({errors[worst]:,})" if errors[worst] else "",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    command(evaluate)

@@ -1,0 +1,255 @@
+"""Pictures of a run: its curves, images, mistakes and confusions.
+
+Each function returns a matplotlib Figure that belongs to no window, so it works without a display and
+from any thread. Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; lines
+differ in their dashes too.
+"""
+
+import io
+import math
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
+SPLITS = {"train": (BLUE, "-"), "validation": (GREEN, "-."), "test": (ORANGE, "--")}
+NAMED_CLASSES = 20  # more of them leave no room for a number in each cell of a confusion matrix
+
+
+def curves(epochs, title=""):
+    """Loss, accuracy and learning rate by epoch, and the two factors whose product the rate is.
+
+    `epochs` are dicts of floats, one an epoch, as metrics.csv and `Trainer.fit` have them.
+    """
+    figure = Figure((10, 6.5), layout="constrained")
+    (loss, accuracy), (rate, factors) = figure.subplots(2, 2, sharex=True)
+    figure.suptitle(title)
+    for split, (colour, dashes) in SPLITS.items():
+        prefix = "" if split == "train" else f"{split}_"
+        for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
+            x, y = series(epochs, f"{prefix}{name}")
+            if len(x):
+                axes.plot(x, y, dashes, color=colour, label=split, **_marker(x))
+    _steps(rate, epochs, "learning_rate", PURPLE, "-", "learning rate")
+    _steps(factors, epochs, "schedule_factor", BLUE, "-", "schedule")
+    _steps(factors, epochs, "plateau_factor", ORANGE, "--", "plateau")
+    loss.set(title="loss (weight decay included)", yscale="log")
+    _plain_log(loss)
+    accuracy.set(title="accuracy")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    rate.set(title="learning rate", yscale="log", xlabel="epoch")
+    factors.set(title="its factors: schedule × plateau", yscale="log", xlabel="epoch")
+    for axes in (loss, accuracy, rate, factors):
+        _finish(axes, legend=axes is not rate)
+    return figure
+
+
+def series(epochs, name):
+    """Epochs and values `(n,)` of one column, where it was measured."""
+    points = [(e["epoch"], e[name]) for e in epochs if np.isfinite(e.get(name, np.nan))]
+    return np.array(points).reshape(-1, 2).T
+
+
+def samples(split, class_names, rows=10, columns=10):
+    """Indices of `rows * columns` images of a Split for `grid`, as many of each class as can be.
+
+    With no more than `rows` classes a row holds one class.
+    """
+    per_class = max(1, rows * columns // len(class_names))
+    chosen = [np.flatnonzero(split.labels == k)[:per_class] for k in range(len(class_names))]
+    return np.concatenate(chosen)[: rows * columns]
+
+
+def grid(images, captions, title="", columns=10):
+    """Images uint8 `(N, H, W, C)` with a caption above each, `columns` a row."""
+    height, width = images.shape[1:3]
+    rows, lines = -(-len(images) // columns), max(caption.count("\n") for caption in captions) + 1
+    # One picture of all: a hundred axes would take seconds to draw.
+    above, beside = math.ceil((0.05 + 0.15 * lines) * width), math.ceil(0.04 * width)
+    canvas = np.full((rows, above + height, columns, width + beside, 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        row, column = divmod(i, columns)
+        canvas[row, above:, column, :width] = image if image.shape[-1] == 3 else image[..., :1]
+    canvas = canvas.reshape(rows * (above + height), columns * (width + beside), 3)
+    figure = Figure((0.95 * columns, 0.95 * columns * canvas.shape[0] / canvas.shape[1]))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.imshow(canvas, interpolation="nearest")
+    for i, caption in enumerate(captions):
+        row, column = divmod(i, columns)
+        x, y = column * (width + beside) + width / 2, row * (above + height) + 0.9 * above
+        axes.text(x, y, caption, fontsize=7, ha="center", va="bottom")
+    axes.set_title(title, fontsize=11)
+    return figure
+
+
+def short(name, width=14):
+    """A class name that fits above an image."""
+    return name if len(name) <= width else f"{name[: width - 1]}…"
+
+
+def label_caption(label, class_names):
+    """What a label row `(K,)`, one-hot or mixed, says: `cat`, or `cat 70%` above `dog 30%`."""
+    classes = np.argsort(-label, kind="stable")[:2]
+    if label[classes[0]] > 0.995:
+        return short(class_names[classes[0]])
+    return "\n".join(f"{short(class_names[k], 10)} {label[k]:.0%}" for k in classes)
+
+
+def mistakes(images, labels, probabilities, class_names, rows=5, columns=8):
+    """The images whose true class was given the least probability, the worst first.
+
+    Images uint8 `(N, H, W, C)`, labels int `(N,)`, probabilities `(N, K)`.
+    """
+    predicted = probabilities.argmax(1)
+    truth = np.take_along_axis(probabilities, labels[:, None], 1)[:, 0]
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(truth[wrong], kind="stable")][: rows * columns]
+    title = f"{len(wrong):,} of {len(labels):,} images are mistaken"
+    if not len(worst):
+        return _notice(title)
+    captions = [
+        f"is {short(class_names[labels[i]])}\n{short(class_names[predicted[i]], 10)} "
+        f"{probabilities[i, predicted[i]]:.0%}?"
+        for i in worst
+    ]
+    if len(worst) < len(wrong):
+        title += f"; the {len(worst)} whose class seemed least likely"
+    return grid(images[worst], captions, title, columns)
+
+
+def confusion(matrix, class_names):
+    """A confusion matrix of counts `(K, K)`, true classes down and predicted ones across.
+
+    Colour is an error's share of its true class; the diagonal, which would drown them, is grey. Up to
+    20 classes each cell has its count, beyond that the most frequent confusions are listed.
+    """
+    matrix = np.asarray(matrix)
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    errors = np.ma.masked_where(np.eye(len(matrix), dtype=bool) | (matrix == 0), share)
+    named = len(matrix) <= NAMED_CLASSES
+    side = 1.6 + 0.55 * len(matrix) if named else 7.5
+    figure = Figure((side + (1.2 if named else 5), side), layout="constrained")
+    axes = figure.subplots()
+    low, high = (errors.min(), errors.max()) if errors.count() else (0.01, 0.1)
+    high = max(high, 1.1 * low)
+    axes.imshow(np.eye(len(matrix)), cmap="Greys", vmax=6)
+    picture = axes.imshow(errors, cmap="Blues", norm=LogNorm(low, high))
+    axes.set(xlabel="predicted class", ylabel="true class")
+    accuracy = np.trace(matrix) / max(matrix.sum(), 1)
+    axes.set_title(f"confusion of {matrix.sum():,} images, accuracy {accuracy:.2%}")
+    if named:
+        _count_cells(axes, matrix, errors, class_names)
+        bar = figure.colorbar(picture, fraction=0.04, label="share of the true class")
+    else:
+        bar = figure.colorbar(picture, fraction=0.04, label="share of the true class", location="left")
+        _list_confusions(axes, matrix, class_names)
+    bar.minorticks_off()
+    bar.set_ticks(ticks := [low, np.sqrt(low * high), high], labels=[f"{100 * tick:.2g}%" for tick in ticks])
+    return figure
+
+
+def compare(groups):
+    """Accuracy and loss of several runs by epoch: for each group its mean, and a band to its extremes.
+
+    `groups` maps a label to a list of runs, each as `curves` takes it. The images are the test images,
+    or those for validation in runs that keep the test images for the end.
+    """
+    colours = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
+    dashes = ("-", "--", "-.", ":")
+    figure = Figure((11, 4.5 + 0.2 * len(groups)), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for i, (label, runs) in enumerate(groups.items()):
+        style = {"color": colours[i % len(colours)], "ls": dashes[i // len(colours) % len(dashes)]}
+        for axes, metric in zip(panels, ("accuracy", "loss"), strict=True):
+            lines = [dict(zip(*_held_out(run, metric), strict=True)) for run in runs]
+            x = np.array(sorted(set.intersection(*map(set, lines))))
+            values = np.array([[line[epoch] for epoch in x] for line in lines])
+            axes.plot(x, values.mean(0), label=label, **style, **_marker(x))
+            if len(lines) > 1:
+                axes.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.2, lw=0)
+    accuracy, loss = panels
+    accuracy.set(title="accuracy (test, or validation)", xlabel="epoch")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    loss.set(title="loss (weight decay included)", xlabel="epoch", yscale="log")
+    _plain_log(loss)
+    for axes in panels:
+        _finish(axes, legend=False)
+    figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower left", frameon=False)
+    return figure
+
+
+def _held_out(epochs, metric):
+    x, y = series(epochs, f"test_{metric}")
+    return (x, y) if len(x) else series(epochs, f"validation_{metric}")
+
+
+def png(figure, dpi=120):
+    """The figure as the bytes of a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi, bbox_inches="tight")
+    return file.getvalue()
+
+
+class _Sparse(LogFormatter):
+    """Names the ticks that LogFormatter would, as plain numbers."""
+
+    def __call__(self, x, pos=None):
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def _plain_log(axes):
+    """Ticks of a logarithmic axis as 0.3, not as a power of ten."""
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(_Sparse(minor_thresholds=(1, 0.4)))
+
+
+def _marker(x):
+    return {"marker": "o", "markersize": 4} if len(x) < 3 else {}
+
+
+def _steps(axes, epochs, name, colour, dashes, label):
+    x, y = series(epochs, name)
+    axes.step(x, y, dashes, where="mid", color=colour, label=label, **_marker(x))
+
+
+def _finish(axes, legend):
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if legend and axes.lines:
+        axes.legend(frameon=False)
+
+
+def _count_cells(axes, matrix, errors, class_names):
+    ticks = range(len(matrix))
+    names = [short(name) for name in class_names]
+    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, names)
+    dark = errors.filled(0) > 0.3 * errors.filled(0).max()
+    for (i, j), count in np.ndenumerate(matrix):
+        if count:
+            style = {"weight": "bold"} if i == j else {"color": "white" if dark[i, j] else "black"}
+            axes.text(j, i, f"{count:,}", ha="center", va="center", fontsize=8, **style)
+
+
+def _list_confusions(axes, matrix, class_names, count=20):
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    wrong = matrix * ~np.eye(len(matrix), dtype=bool)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:count]
+    pairs = [np.unravel_index(i, matrix.shape) for i in order if wrong.flat[i]]
+    lines = [
+        f"{wrong[i, j]:4d}  {short(class_names[i], 18)} ({i}) as {short(class_names[j], 18)} ({j})"
+        for i, j in pairs
+    ]
+    text = "\n".join(["most frequent confusions", "", *lines])
+    axes.text(1.03, 1, text, transform=axes.transAxes, va="top", fontsize=8, linespacing=1.5)
+
+
+def _notice(text):
+    figure = Figure((5, 1))
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    return figure

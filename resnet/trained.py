@@ -1,0 +1,60 @@
+"""A network as a finished run left it."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+
+from resnet.data import Normalization
+from resnet.data.image_folder import MODES, read_picture
+from resnet.errors import UserError
+
+
+class Trained(NamedTuple):
+    """A model giving logits `(N, K)` of normalised images, its normalisation and its K classes."""
+
+    model: keras.Model
+    normalization: Normalization
+    class_names: list[str]
+
+    @property
+    def image_shape(self):
+        return self.model.input.shape[1:]
+
+    def check(self, dataset):
+        """Raise UserError unless images and classes of `dataset` are like those of the training."""
+        if self.image_shape != dataset.image_shape:
+            has, needs = ("x".join(map(str, shape)) for shape in (dataset.image_shape, self.image_shape))
+            raise UserError(f"data: images of {has}, but the run was trained on {needs}")
+        if self.class_names != dataset.class_names:
+            has, needs = (", ".join(names[:10]) for names in (dataset.class_names, self.class_names))
+            raise UserError(f"data: the classes are {has}, but the run was trained on {needs}")
+
+
+def load(directory):
+    """The Trained of a run directory. Raises UserError for a file that is missing or broken."""
+    directory = Path(directory)
+    try:
+        return Trained(
+            keras.models.load_model(directory / "model.keras"),
+            Normalization.load(directory / "normalization.npz"),
+            json.loads((directory / "class_names.json").read_text("utf-8")),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"{directory} holds no network that can be read: {first}") from error
+
+
+def read_image(path, shape, resize):
+    """The picture at `path` as uint8 `(H, W, C)` of `shape`, read as `image_folder` reads those of training.
+
+    Raises UserError for what is not a picture.
+    """
+    *size, channels = shape
+    if channels not in MODES:
+        raise UserError(f"{path}: the network takes {channels} channels, a picture has 1 or 3")
+    try:
+        return read_picture(path, size, channels, resize)
+    except Exception as error:  # a broken file can raise anything
+        raise UserError(f"{path}: not a picture that can be read ({error})") from error

@@ -1,0 +1,64 @@
+import keras
+import numpy as np
+import pytest
+
+from resnet import evaluation
+from resnet.data.dataset import Normalization
+from resnet.models import resnet_v1
+
+NORMALIZATION = Normalization(np.full(3, 0.4, np.float32), np.full(3, 0.2, np.float32))
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_predict_is_what_keras_predicts(flip):
+    model = resnet_v1((16, 16, 3), 7, depth=8)
+    images = RNG.integers(0, 256, (20, 16, 16, 3), np.uint8)
+
+    def softmax(images):
+        return keras.ops.softmax(model.predict(NORMALIZATION(images), verbose=0)).numpy()
+
+    expected = (softmax(images) + softmax(images[:, :, ::-1])) / 2 if flip else softmax(images)
+    found = evaluation.predict(model, images, NORMALIZATION, flip=flip)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_calibration_error_by_hand():
+    """Three of four at 0.9 right, one of two at 0.6: 4/6 of |0.75 - 0.9| and 2/6 of |0.5 - 0.6|."""
+    probabilities = np.array([[0.9, 0.1]] * 4 + [[0.4, 0.6]] * 2)
+    labels = np.array([0, 0, 0, 1, 1, 0])
+    assert evaluation.calibration_error(probabilities, labels) == pytest.approx((4 * 0.15 + 2 * 0.1) / 6)
+
+
+@pytest.mark.parametrize("bins", [10, 15])
+def test_calibration_error_follows_its_definition(bins):
+    probabilities = RNG.dirichlet(np.full(5, 0.3), 3000)
+    labels = np.array([RNG.choice(5, p=row) for row in probabilities])
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
+    expected = 0.0
+    for m in range(bins):
+        inside = (confidence > m / bins) & (confidence <= (m + 1) / bins)
+        if inside.any():
+            expected += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
+    assert evaluation.calibration_error(probabilities, labels, bins) == pytest.approx(expected)
+    assert expected < 0.05  # labels drawn from the probabilities themselves are calibrated
+
+
+def test_scores_by_hand():
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], np.float32)
+    scores = evaluation.score(probabilities, np.array([0, 1, 1, 2]), ["a", "b", "c"])
+    assert scores["accuracy"] == 0.75
+    assert scores["top5_accuracy"] is None
+    assert scores["cross_entropy"] == pytest.approx(-np.log([0.7, 0.8, 0.3, 0.8]).mean(), rel=1e-6)
+    assert scores["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert [row["accuracy"] for row in scores["per_class"]] == [1.0, 0.5, 1.0]
+    assert [row["precision"] for row in scores["per_class"]] == [0.5, 1.0, 1.0]
+
+
+def test_top5_and_a_class_without_images():
+    probabilities = RNG.dirichlet(np.ones(8), 400)
+    labels = RNG.integers(0, 7, 400)  # none of class 7
+    scores = evaluation.score(probabilities, labels, [str(i) for i in range(8)])
+    ranks = (probabilities > probabilities[np.arange(400), labels][:, None]).sum(1)
+    assert scores["top5_accuracy"] == pytest.approx((ranks < 5).mean())
+    assert scores["per_class"][7]["images"] == 0

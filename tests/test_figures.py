@@ -1,0 +1,119 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resnet import figures
+from resnet.data.dataset import Split
+
+RNG = np.random.default_rng(0)
+EPOCHS = [
+    {
+        "epoch": i,
+        "loss": 2 / i,
+        "accuracy": 1 - 0.5 / i,
+        "test_loss": 2.5 / i,
+        "test_accuracy": 0.9 - 0.5 / i,
+        "schedule_factor": 1.0 if i < 6 else 0.1,
+        "plateau_factor": 1.0 if i < 4 else 0.5,
+        "learning_rate": 1e-3 * (1.0 if i < 6 else 0.1) * (1.0 if i < 4 else 0.5),
+    }
+    for i in range(1, 11)
+]
+
+
+def lines(axes):
+    return {line.get_label(): line.get_ydata() for line in axes.lines}
+
+
+def test_curves_show_loss_accuracy_rate_and_its_factors():
+    loss, accuracy, rate, factors = figures.curves(EPOCHS, "a run").axes
+    assert set(lines(loss)) == set(lines(accuracy)) == {"train", "test"}
+    np.testing.assert_array_equal(lines(accuracy)["test"], [e["test_accuracy"] for e in EPOCHS])
+    product = 1e-3 * lines(factors)["schedule"] * lines(factors)["plateau"]
+    np.testing.assert_allclose(lines(rate)["learning rate"], product)
+    assert all(axes.get_title() for axes in (loss, accuracy, rate, factors))
+
+
+def test_curves_of_one_epoch():
+    picture = Image.open(io.BytesIO(figures.png(figures.curves(EPOCHS[:1]))))
+    assert np.asarray(picture).std() > 0
+
+
+def test_samples_have_a_class_a_row():
+    labels = RNG.integers(0, 10, 1000)
+    chosen = figures.samples(Split(np.zeros((1000, 1, 1, 1), np.uint8), labels), list("0123456789"))
+    np.testing.assert_array_equal(labels[chosen].reshape(10, 10), np.arange(10)[:, None] * np.ones(10))
+
+
+def test_samples_of_many_classes_show_as_many_as_fit():
+    labels = np.arange(500) % 200
+    chosen = figures.samples(Split(np.zeros((500, 1, 1, 1), np.uint8), labels), [str(i) for i in range(200)])
+    assert len(set(labels[chosen])) == len(chosen) == 100
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grid_holds_every_image_under_its_caption(channels):
+    images = RNG.integers(0, 256, (7, 12, 12, channels), np.uint8)
+    (axes,) = figures.grid(images, [f"number {i}" for i in range(7)], columns=3).axes
+    canvas = axes.images[0].get_array()
+    cell_height, cell_width = canvas.shape[0] // 3, canvas.shape[1] // 3
+    for i, (image, text) in enumerate(zip(images, axes.texts, strict=True)):
+        row, column = divmod(i, 3)
+        bottom, left = (row + 1) * cell_height, column * cell_width
+        np.testing.assert_array_equal(
+            canvas[bottom - 12 : bottom, left : left + 12], np.broadcast_to(image, (12, 12, 3))
+        )
+        assert text.get_text() == f"number {i}"
+        assert left < text.get_position()[0] < left + 12
+        assert bottom - cell_height < text.get_position()[1] <= bottom - 12
+
+
+@pytest.mark.parametrize(
+    ("label", "caption"), [([0, 1, 0], "dog"), ([0.25, 0.0, 0.75], "a very lo… 75%\ncat 25%")]
+)
+def test_label_caption(label, caption):
+    assert figures.label_caption(np.array(label), ["cat", "dog", "a very long name"]) == caption
+
+
+def test_mistakes_begin_with_the_worst():
+    images = RNG.integers(0, 256, (4, 6, 6, 3), np.uint8)
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.01, 0.99]])
+    (axes,) = figures.mistakes(images, np.array([0, 1, 1, 0]), probabilities, ["cat", "dog"]).axes
+    assert [text.get_text() for text in axes.texts] == ["is cat\ndog 99%?", "is dog\ncat 80%?"]
+    assert axes.get_title() == "2 of 4 images are mistaken"
+
+
+def test_no_mistakes():
+    figure = figures.mistakes(np.zeros((2, 6, 6, 3), np.uint8), np.array([0, 1]), np.eye(2), ["a", "b"])
+    assert [text.get_text() for text in figure.texts] == ["0 of 2 images are mistaken"]
+
+
+def test_confusion_counts_each_cell():
+    axes, _ = figures.confusion([[5, 2, 0], [0, 6, 0], [1, 0, 4]], ["cat", "dog", "frog"]).axes
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert cells == {(0, 0): "5", (1, 0): "2", (1, 1): "6", (0, 2): "1", (2, 2): "4"}
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["cat", "dog", "frog"]
+    colours = axes.images[-1].get_array()
+    assert colours.mask.diagonal().all()  # the many that are right do not drown the errors
+    assert colours[0, 1] == pytest.approx(2 / 7)
+
+
+def test_confusion_of_many_classes_lists_the_most_frequent():
+    matrix = np.diag(np.full(100, 50))
+    matrix[3, 7], matrix[9, 2] = 20, 10
+    axes = figures.confusion(matrix, [f"class{i}" for i in range(100)]).axes[0]
+    listed = axes.texts[0].get_text().splitlines()[2:]
+    assert [" ".join(line.split()) for line in listed] == [
+        "20 class3 (3) as class7 (7)",
+        "10 class9 (9) as class2 (2)",
+    ]
+
+
+def test_comparison_draws_the_mean_of_seeds_as_far_as_all_have_come():
+    better = [{**epoch, "test_accuracy": epoch["test_accuracy"] + 0.1} for epoch in EPOCHS[:4]]
+    accuracy, _ = figures.compare({"depth 20": [EPOCHS, better], "depth 32": [EPOCHS]}).axes
+    expected = [epoch["test_accuracy"] + 0.05 for epoch in EPOCHS[:4]]
+    np.testing.assert_allclose(lines(accuracy)["depth 20"], expected)
+    assert len(lines(accuracy)["depth 32"]) == 10
