@@ -80,6 +80,7 @@ def start(*arguments, cwd):
 
 @pytest.mark.slow
 def test_terminal_markdown_csv_and_figure(runs):
+    write(runs / "outputs" / "begun", [], finished=False, model=V1 | {"depth": 56})
     done = start("multirun", "outputs", cwd=runs)
     assert done.returncode == 0, done.stderr
     assert "82.00% ± 2.83" in done.stdout
@@ -91,6 +92,7 @@ def test_terminal_markdown_csv_and_figure(runs):
         ("20", "1", "0.8"),
         ("20", "2", "0.84"),
         ("44", "1", "0.3"),
+        ("56", "1", ""),
     ]
     assert (output / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
