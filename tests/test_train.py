@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import resnet  # noqa: F401  registers the layers of saved models
 from resnet.data import Normalization, synthetic
 from resnet.data.image_folder import read_picture
-from tests.entry_point import TINY, result, train
+from tests.entry_point import TINY, result, run, train
 
 STEPS = "trainer.max_steps=3"
 WHOLE = {"train_size": None, "test_size": None, "validation_split": 0.0, "normalization": "channel"}
@@ -43,7 +43,7 @@ def test_a_run_leaves_its_directory(tmp_path):
 
 @pytest.mark.slow
 def test_pictures_of_your_own(tmp_path):
-    """From photographs in folders to a network, and to what prediction needs to know beside it."""
+    """From photographs in folders to a network, and to what it takes one of them for."""
     pictures = synthetic(40, classes=3, train_images=90, test_images=1, seed=1, **WHOLE).train
     for i, (image, label) in enumerate(zip(pictures.images, pictures.labels, strict=True)):
         (tmp_path / "photos" / f"kind{label}").mkdir(parents=True, exist_ok=True)
@@ -59,6 +59,10 @@ def test_pictures_of_your_own(tmp_path):
     seen = normalization(np.stack([read_picture(path, 32, 3, "crop") for path in folder.iterdir()]))
     assert 0.5 < float(tf.math.reduce_std(seen)) < 1.5
     assert np.all(np.isfinite(model(seen)))
+    path = next(folder.iterdir())
+    said = run("predict.py", "run=run", f"images=[{path}]", cwd=tmp_path)
+    assert said.stdout.split()[0] == str(path)
+    assert said.stdout.split()[1].startswith("kind")
 
 
 @pytest.mark.slow
