@@ -99,6 +99,15 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "keras.optimizers.AdamW": node(
         learning_rate=Positive, weight_decay=NotNegative, beta_1=Share, beta_2=Share, epsilon=Positive
     ),
+    "resnet.optimizers.Muon": node(
+        learning_rate=Positive,
+        momentum=Share,
+        nesterov=bool,
+        weight_decay=NotNegative,
+        beta_1=Share,
+        beta_2=Share,
+        epsilon=Positive,
+    ),
     "keras.optimizers.SGD": node(
         learning_rate=Positive, momentum=Share, nesterov=bool, weight_decay=NotNegative | None
     ),
