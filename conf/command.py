@@ -53,12 +53,11 @@ def resumed(arguments: list[str]) -> list[str]:
     if sweep.is_file():
         overrides = yaml.safe_load(sweep.read_text())["hydra"]["overrides"]
         hydra = [o for o in overrides["hydra"] if not o.startswith("hydra.mode=")]
-        before, place = [*overrides["task"], *hydra], f"hydra.sweep.dir={_quoted(directory)}"
-        return ["-m", *_last_of_each(before, [*others, place])]
+        place = f"hydra.sweep.dir={_quoted(directory)}"
+        return ["-m", *_last_of_each([*overrides["task"], *hydra], [*others, place])]
     if run.is_file():
-        return _last_of_each(
-            yaml.safe_load(run.read_text()), [*others, f"hydra.run.dir={_quoted(directory)}"]
-        )
+        place = f"hydra.run.dir={_quoted(directory)}"
+        return _last_of_each(yaml.safe_load(run.read_text()), [*others, place])
     raise ConfigError(f"resume={directory}: there is no run to go on with; expected {run}")
 
 
