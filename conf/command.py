@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -112,6 +113,8 @@ class LogFile(logging.FileHandler):
 
 
 def _is_users(error):
+    if isinstance(error, ValueError) and _raised_in(error) in ("hydra", "omegaconf"):
+        return True  # as for model=1, where Hydra itself expects a word
     if isinstance(error, ConfigError | HydraException | OmegaConfBaseException | OSError | MemoryError):
         return True
     # Named, not imported: until a run has begun, that would cost the seconds TensorFlow takes to load.
@@ -123,6 +126,12 @@ def _unwrapped(error):
     while isinstance(error, InstantiationException) and _is_users(error.__cause__):
         error = error.__cause__
     return error
+
+
+def _raised_in(error):
+    """Name of the package whose code raised the error."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals["__name__"].partition(".")[0]
 
 
 def _explain(error):
@@ -139,4 +148,6 @@ def _explain(error):
         return "out of memory; give a smaller trainer.batch_size, or model.recompute=true"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    known = isinstance(error, ConfigError | HydraException | OmegaConfBaseException)
+    return text if known or not isinstance(error, ValueError) else f"{' '.join(sys.argv[1:])}: {text}"
