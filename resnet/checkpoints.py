@@ -119,7 +119,8 @@ def newest(directory):
         except PermissionError:
             raise
         except Exception as error:  # a damaged file can raise anything
-            log.warning("%s is damaged (%s); taking the checkpoint before it", path, error)
+            reason = str(error).partition(". ")[0]
+            log.warning("%s is damaged (%s); taking the checkpoint before it", path, reason)
     return None
 
 
