@@ -159,9 +159,10 @@ class Trainer:
             self.plateau.restore(progress["plateau"])
 
     def _variables(self):
-        owners = {"model": self.model, "optimizer": self.optimizer} | self.metrics
-        return {
-            f"{owner}/{i}/{variable.path}": variable
+        # Not the path of the others: it counts the optimizers that this process has made before.
+        owners = {"optimizer": self.optimizer} | self.metrics
+        return {f"model/{i}/{variable.path}": variable for i, variable in enumerate(self.model.variables)} | {
+            f"{owner}/{i}/{variable.name}": variable
             for owner, of in owners.items()
             for i, variable in enumerate(of.variables)
         }
