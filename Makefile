@@ -1,9 +1,9 @@
-# make setup | train | test | check; ARGS="..." passes overrides to train.py
+# make setup | train | test | fuzz | check; ARGS="..." passes overrides to train.py
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= experiment=demo
 
-.PHONY: setup train test check
+.PHONY: setup train test fuzz check
 
 setup: .venv/.complete
 
@@ -17,6 +17,9 @@ train: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+fuzz: setup
+	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/test_fuzz.py
 
 check: setup
 	$(BIN)/ruff check .

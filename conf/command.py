@@ -1,7 +1,11 @@
 """Running a Hydra main so that whatever the user can mend ends in a line or two."""
 
+import logging
 import os
+import re
 import sys
+import traceback
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -45,15 +49,29 @@ def resumed(arguments: list[str]) -> list[str]:
     if not given:
         return arguments
     others = [a for a in arguments if not a.startswith("resume=")]
-    directory = Path(given[-1])
+    directory = Path(given[-1]).expanduser()
     sweep, run = directory / "multirun.yaml", directory / ".hydra" / "overrides.yaml"
     if sweep.is_file():
         overrides = yaml.safe_load(sweep.read_text())["hydra"]["overrides"]
         hydra = [o for o in overrides["hydra"] if not o.startswith("hydra.mode=")]
-        return ["-m", *overrides["task"], *hydra, *others, f"hydra.sweep.dir='{directory}'"]
+        place = f"hydra.sweep.dir={_quoted(directory)}"
+        return ["-m", *_last_of_each([*overrides["task"], *hydra], [*others, place])]
     if run.is_file():
-        return [*yaml.safe_load(run.read_text()), *others, f"hydra.run.dir='{directory}'"]
+        place = f"hydra.run.dir={_quoted(directory)}"
+        return _last_of_each(yaml.safe_load(run.read_text()), [*others, place])
     raise ConfigError(f"resume={directory}: there is no run to go on with; expected {run}")
+
+
+def _last_of_each(before, now):
+    """The arguments of both, without what was given `before` for a key that is given `now`."""
+    again = {argument.partition("=")[0] for argument in now} | {"changes"}  # which was allowed that time only
+    return [override for override in before if override.partition("=")[0] not in again] + now
+
+
+def _quoted(path):
+    """`path` as a value in Hydra's grammar, where a backslash counts before a quote only."""
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), str(path))
+    return f"'{escaped}'"
 
 
 def finished_run(config: DictConfig) -> Path:
@@ -81,7 +99,22 @@ def record(config: DictConfig) -> dict[str, str]:
     }
 
 
+class LogFile(logging.FileHandler):
+    """A log that cannot be written ends the run; logging's own way is a traceback for each line."""
+
+    def handleError(self, record):
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        with suppress(OSError):
+            self.close()
+        raise OSError(error.errno, error.strerror, self.baseFilename) from error
+
+
 def _is_users(error):
+    if isinstance(error, ValueError) and _raised_in(error) in ("hydra", "omegaconf"):
+        return True  # as for model=1, where Hydra itself expects a word
     if isinstance(error, ConfigError | HydraException | OmegaConfBaseException | OSError | MemoryError):
         return True
     # Named, not imported: until a run has begun, that would cost the seconds TensorFlow takes to load.
@@ -93,6 +126,12 @@ def _unwrapped(error):
     while isinstance(error, InstantiationException) and _is_users(error.__cause__):
         error = error.__cause__
     return error
+
+
+def _raised_in(error):
+    """Name of the package whose code raised the error."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals["__name__"].partition(".")[0]
 
 
 def _explain(error):
@@ -107,4 +146,8 @@ def _explain(error):
         return str(error).split("\nConfig search path")[0].replace("\n\n", "; ").replace("\n\t", " ")
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return "out of memory; give a smaller trainer.batch_size, or model.recompute=true"
-    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    known = isinstance(error, ConfigError | HydraException | OmegaConfBaseException)
+    return text if known or not isinstance(error, ValueError) else f"{' '.join(sys.argv[1:])}: {text}"

@@ -5,15 +5,16 @@ from typing import Annotated, Literal
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-Count = Annotated[int, Field(ge=1)]
+# What TensorFlow holds in an int32 and a float32.
+Natural = Annotated[int, Field(ge=0, lt=2**31)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Factor = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(ge=1.2e-38, le=3.4e38)]
+NotNegative = Annotated[float, Field(ge=0, le=3.4e38)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Size = Count | Annotated[list[Count], Field(min_length=2, max_length=2)]
-Natural = Annotated[int, Field(ge=0)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=-3.4e38, le=3.4e38)]
 Range = Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
 Shift = Natural | NotNegative | Annotated[list[Natural | Finite], Field(min_length=1)]
 
@@ -28,12 +29,22 @@ def node(**fields):
     return create_model("Node", __config__=ConfigDict(strict=True, extra="forbid"), **required)
 
 
+# Where the targets of a group lie.
+GROUPS = {
+    "data": "resnet.data.",
+    "model": "resnet.models.",
+    "optimizer": "keras.optimizers.",
+    "augmentation": "resnet.augmentation.",
+    "schedule": "resnet.schedules.",
+    "trainer": "resnet.trainer.",
+}
+PLACES = {**GROUPS, "trainer.plateau": "resnet.schedules.Plateau"}
 SOURCE = {
     "train_size": Count | None,
     "test_size": Count | None,
     "validation_split": Share,
     "normalization": Literal["pixel_mean", "channel"],
-    "seed": int,
+    "seed": Natural,
 }
 CONVOLUTION = {"conv_bias": bool, "l2": NotNegative}
 NORMALIZATION = {"bn_momentum": Share, "bn_epsilon": Positive}
@@ -114,7 +125,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "resnet.augmentation.none": node(),
     "resnet.augmentation.shift_flip": node(shift=Share, flip=bool),
     "resnet.augmentation.crop_flip": node(padding=Natural, fill=Literal["zeros", "reflect"], flip=bool),
-    "resnet.augmentation.alternating_flip": node(seed=int),
+    "resnet.augmentation.alternating_flip": node(seed=Natural),
     "resnet.augmentation.cutout": node(size=Count),
     "resnet.augmentation.mixup": node(alpha=Positive),
     "resnet.augmentation.cutmix": node(alpha=Positive),
@@ -169,30 +180,20 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         keep_checkpoints=Count,
         histograms=bool,
         profile=Annotated[list[Count], Field(min_length=2, max_length=2)] | None,
-        seed=int,
+        seed=Natural,
     ),
 }
+CONFIG = node(seed=Natural, changes=Literal["refuse", "allow"], **dict.fromkeys(GROUPS, dict))
 LAYERS_PER_STAGE = {"resnet.models.plain": 6, "resnet.models.resnet_v1": 6, "resnet.models.resnet_v2": 9}
 
 
 def check(config: DictConfig) -> None:
     """Raise ConfigError for the first key or value that cannot be. Targets not listed are not checked."""
-    tree = {group: _plain(config[group]) for group in config}
-    if not isinstance(tree["seed"], int) or not 0 <= tree["seed"] < 2**31:
-        raise ConfigError(f"seed={tree['seed']}: expected an integer from 0 to 2**31 - 1")
-    if tree["changes"] not in ("refuse", "allow"):
-        raise ConfigError(f"changes={tree['changes']}: expected refuse or allow")
-    for group, values in tree.items():
-        if isinstance(values, dict):
-            check_node(str(group), values)
-
-
-def _plain(value):
-    return (
-        OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
-        if OmegaConf.is_config(value)
-        else value
-    )
+    tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(tree, dict)
+    _validate("", CONFIG, tree)
+    for group in GROUPS:
+        check_node(group, tree[group])
 
 
 def check_node(path: str, values: dict) -> None:
@@ -201,11 +202,12 @@ def check_node(path: str, values: dict) -> None:
         for name, part in _parts(f"{path}.{key}", value):
             check_node(name, part)
     target = values.get("_target_")
+    if not isinstance(target, str):
+        raise ConfigError(f"{path}._target_: it says what to build, and is missing")
     if target in SCHEMAS:
-        try:
-            SCHEMAS[target].model_validate({k: v for k, v in values.items() if k != "_target_"})
-        except ValidationError as error:
-            raise ConfigError(_first_fault(path, values, error.errors())) from error
+        if not target.startswith(PLACES.get(path, "")):
+            raise ConfigError(f"{path}._target_={target}: expected {PLACES[path]}...")
+        _validate(f"{path}.", SCHEMAS[target], {k: v for k, v in values.items() if k != "_target_"})
     if target in LAYERS_PER_STAGE:
         _check_depth(path, values["depth"], LAYERS_PER_STAGE[target])
     if values.get("recompute") and values["stage"] != "looped":
@@ -216,12 +218,16 @@ def check_node(path: str, values: dict) -> None:
         raise ConfigError(f"{path}.profile={values['profile']}: expected the first step before the last")
 
 
-def _first_fault(path, values, faults):
-    """The first key at fault, what it is given as, and what it should be: any kind of several."""
-    key = faults[0]["loc"][0]
-    wishes = dict.fromkeys(fault["msg"].lower() for fault in faults if fault["loc"][0] == key)
-    given = "" if faults[0]["type"] == "missing" else f"={values[key]}"
-    return f"{path}.{key}{given}: {', or '.join(wishes)}"
+def _validate(prefix, schema, values):
+    """Raise ConfigError for the first key at fault: what it is given as, and any kind it could be."""
+    try:
+        schema.model_validate(values)
+    except ValidationError as error:
+        faults = error.errors()
+        key = faults[0]["loc"][0]
+        wishes = dict.fromkeys(fault["msg"].lower() for fault in faults if fault["loc"][0] == key)
+        given = "" if faults[0]["type"] == "missing" else f"={values[key]}"
+        raise ConfigError(f"{prefix}{key}{given}: {', or '.join(wishes)}") from error
 
 
 def _parts(path, value):

@@ -19,10 +19,10 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.image.metadata import create_summary_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 from tqdm import tqdm
 
+from resnet.events import EventFile
 from resnet.files import replacing
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class MetricsCsv(keras.callbacks.Callback):
-    """One row an epoch, appended as it ends; equal runs leave equal files, so times are not in it."""
+    """One row an epoch, whole at any time; equal runs leave equal files, so times are not in it."""
 
     def __init__(self, path, history):
         """`history` is the trainer's: the logs of all epochs so far."""
@@ -88,20 +88,21 @@ class MetricsCsv(keras.callbacks.Callback):
         self.path, self.history = path, history
 
     def on_train_begin(self, logs=None):
-        with replacing(self.path) as part, part.open("w", newline="") as file:
-            for epoch in range(len(self.history)):
-                self._write(file, epoch)
+        self._write()
 
     def on_epoch_end(self, epoch, logs=None):
-        with self.path.open("a", newline="") as file:
-            self._write(file, epoch)
+        self._write()
 
-    def _write(self, file, epoch):
-        row = {name: value for name, value in self.history[epoch].items() if name not in TIMES}
-        writer = csv.DictWriter(file, ["epoch", *row])
-        if epoch == 0:
-            writer.writeheader()
-        writer.writerow({"epoch": epoch + 1, **row})
+    def _write(self):
+        rows = [
+            {"epoch": epoch, **{name: value for name, value in logs.items() if name not in TIMES}}
+            for epoch, logs in enumerate(self.history, 1)
+        ]
+        with replacing(self.path) as part, part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+            if rows:
+                writer.writeheader()
+            writer.writerows(rows)
 
 
 class TensorBoard(keras.callbacks.Callback):
@@ -123,7 +124,7 @@ class TensorBoard(keras.callbacks.Callback):
         super().__init__()
         self.directory, self.name, self.config_text = directory, name, config_text
         self.hparams, self.pictures, self.history = hparams, pictures, history
-        self.writers = {}
+        self.files = {}
 
     def on_train_begin(self, logs=None):
         # A run that goes on writes its curves again: whoever reads them sees each point once.
@@ -134,7 +135,6 @@ class TensorBoard(keras.callbacks.Callback):
         self._add_pictures("train", 0, self.pictures)
         for epoch in range(len(self.history)):
             self.on_epoch_end(epoch)
-        self._flush()
 
     def on_epoch_end(self, epoch, logs=None):
         logs = self.history[epoch]
@@ -144,7 +144,6 @@ class TensorBoard(keras.callbacks.Callback):
                 self._add(split, epoch + 1, scalar_pb(metric, value), logs["ended_at"])
             elif name != "ended_at":
                 self._add("train", epoch + 1, scalar_pb(_tag(name), value), logs["ended_at"])
-        self._flush()
 
     def finish(self, test, pictures):
         """The last words: metrics on the test images, and pictures, PNG by name, that show them."""
@@ -155,7 +154,6 @@ class TensorBoard(keras.callbacks.Callback):
         self._add_pictures("test", epoch, pictures)
         end = session_end_pb(api_pb2.STATUS_SUCCESS)  # TensorFlow's Summary, the same message
         self._add(".", epoch, Summary.FromString(end.SerializeToString()))
-        self._flush()
 
     def _add_pictures(self, split, step, pictures):
         for name, data in pictures.items():
@@ -164,20 +162,12 @@ class TensorBoard(keras.callbacks.Callback):
     def _add(self, split, step, summary, wall_time=None):
         """One summary for the directory `split`."""
         wall_time = wall_time or time.time()
-        if split not in self.writers:
-            self.writers[split] = EventFileWriter(str(self.directory / split), filename_suffix=SCALARS)
+        if split not in self.files:
+            self.files[split] = EventFile(self.directory / split, SCALARS)
             # A TensorBoard that is looking on drops what it has read of the files that are gone.
             start = SessionLog(status=SessionLog.START)
-            self.writers[split].add_event(Event(wall_time=wall_time, step=0, session_log=start))
-        self.writers[split].add_event(Event(wall_time=wall_time, step=step, summary=summary))
-
-    def _flush(self):
-        for writer in self.writers.values():
-            writer.flush()
-
-    def close(self):
-        for writer in self.writers.values():
-            writer.close()
+            self.files[split].add_event(Event(wall_time=wall_time, step=0, session_log=start))
+        self.files[split].add_event(Event(wall_time=wall_time, step=step, summary=summary))
 
 
 def _tag(name):
@@ -207,7 +197,7 @@ class Histograms(keras.callbacks.Callback):
         self.gradients = tf.function(self._gradients, jit_compile=False)
 
     def on_train_begin(self, logs=None):
-        self.writer = EventFileWriter(str(self.directory))
+        self.events = EventFile(self.directory)
 
     def on_epoch_end(self, epoch, logs=None):
         variables = self.trainer.model.trainable_variables
@@ -219,11 +209,7 @@ class Histograms(keras.callbacks.Callback):
         for variable, gradient in zip(variables, gradients, strict=True):
             for kind, values in ("weights", np.array(variable)), ("gradients", gradient.numpy()):
                 summary = histogram_pb(f"{kind}/{variable.path}", values)
-                self.writer.add_event(Event(wall_time=time.time(), step=epoch + 1, summary=summary))
-        self.writer.flush()
-
-    def on_train_end(self, logs=None):
-        self.writer.close()
+                self.events.add_event(Event(wall_time=time.time(), step=epoch + 1, summary=summary))
 
     def _gradients(self, step):
         trainer = self.trainer

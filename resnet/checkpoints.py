@@ -8,14 +8,13 @@ import signal
 import socket
 import threading
 import time
-import zipfile
-import zlib
+from contextlib import suppress
 
 import keras
 import numpy as np
 
-from resnet.errors import Interrupted, UserError
-from resnet.files import replacing
+from resnet.errors import Interrupted
+from resnet.files import PART, replacing
 
 log = logging.getLogger(__name__)
 NOTES = "notes"
@@ -41,6 +40,8 @@ class Checkpoints(keras.callbacks.Callback):
         self.minutes, self.keep = minutes, keep
         self.signals = None
         directory.mkdir(exist_ok=True)
+        for left_by_a_kill in directory.glob(f"{PART}*"):
+            left_by_a_kill.unlink()
 
     def on_train_begin(self, logs=None):
         self.signals = Signals()
@@ -55,11 +56,9 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         # A last epoch cut short by max_steps was saved before it was closed, so that it can go on.
         if self.trainer.step % self.trainer.steps_per_epoch == 0:
-            path = self.save()
             watched = f"{self.trainer.watched_name}_accuracy"
-            if logs[watched] >= max(epoch[watched] for epoch in self.trainer.history):
-                with replacing(self.directory / "best.npz") as part:
-                    shutil.copyfile(path, part)
+            accuracies = [epoch[watched] for epoch in self.trainer.history if watched in epoch]
+            self.save(best=logs[watched] >= max(accuracies))
         self._stop_if_asked()
 
     def on_train_end(self, logs=None):
@@ -71,23 +70,29 @@ class Checkpoints(keras.callbacks.Callback):
             self.signals.close()
             self.signals = None
 
-    def save(self):
-        """Write a checkpoint, remove the oldest beyond `keep`, and return its path.
+    def save(self, best=False):
+        """Write a checkpoint, if it is the best as best.npz too, and remove the oldest beyond `keep`.
 
-        Raises UserError, and keeps what there is, if a weight is not finite or the disk is full.
+        Raises UserError, and keeps what there is, if a weight is not finite or it cannot be written.
         """
         arrays, progress = self.trainer.state()
         bad = [name for name, array in arrays.items() if not np.all(np.isfinite(array))]
         if bad:
-            raise UserError(f"{bad[0]} is not finite after step {self.trainer.step}\nlower the learning rate")
+            raise self.trainer.diverged(f"{bad[0]} is not finite", self.trainer.step)
         notes = np.array(json.dumps({**progress, **self.notes()}))
         path = self.directory / f"step_{self.trainer.step:09}.npz"
         with replacing(path) as part:
             np.savez(part, **{NOTES: notes}, **arrays)
-        for old in checkpoints(self.directory)[: -self.keep]:
+            if best:  # first, so that a run that is killed now comes here again
+                with replacing(self.directory / "best.npz") as copy:
+                    shutil.copyfile(part, copy)
+        paths = checkpoints(self.directory)
+        end = paths.index(path) + 1
+        for old in paths[: max(0, end - self.keep)]:
             old.unlink()
+        for damaged in paths[end:]:  # what the run could not go on from
+            damaged.rename(damaged.with_suffix(".damaged"))
         self.saved_at = time.monotonic()
-        return path
 
     def _stop_if_asked(self):
         if self.signals.received:
@@ -102,14 +107,20 @@ def checkpoints(directory):
 
 
 def newest(directory):
-    """Arrays and notes of the newest whole checkpoint, or None. Warns of each that is damaged."""
+    """Arrays and notes of the newest whole checkpoint, or None. Warns of each that is damaged.
+
+    Nothing is unpickled: a file that asks for it is damaged.
+    """
     for path in reversed(checkpoints(directory)):
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
             return arrays, json.loads(str(arrays.pop(NOTES)))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            log.warning("%s is damaged (%s); taking the checkpoint before it", path, error)
+        except PermissionError:
+            raise
+        except Exception as error:  # a damaged file can raise anything
+            reason = str(error).partition(". ")[0]
+            log.warning("%s is damaged (%s); taking the checkpoint before it", path, reason)
     return None
 
 
@@ -144,4 +155,5 @@ class Signals:
                 if self.received:
                     os._exit(128 + byte[0])
                 self.received = byte[0]
-                log.info("stopping after the step at hand; once more to stop at once")
+                with suppress(OSError):  # of a full disk the training itself will tell
+                    log.info("stopping after the step at hand; once more to stop at once")

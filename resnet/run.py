@@ -4,8 +4,10 @@ import json
 import logging
 import platform
 import resource
+import shlex
 import subprocess
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from resnet import architecture, evaluation, pictures
 from resnet.callbacks import Histograms, MetricsCsv, Profile, Progress, TensorBoard
 from resnet.checkpoints import Checkpoints, checkpoints, newest
 from resnet.errors import UserError
-from resnet.files import replacing
+from resnet.files import replace_text, replacing
 from resnet.models import summary
 
 log = logging.getLogger(__name__)
@@ -50,46 +52,47 @@ class Run:
             self._lock.acquire()
         except Timeout as error:
             raise UserError(f"{directory} is in use by another run; give another hydra.run.dir") from error
-        changed = self._changed()
-        if changed and not changes_allowed:
+        try:
+            self.result = self._begin(record, changes_allowed)
+        except BaseException:
             self._lock.release()
-            raise UserError(
-                f"{directory} holds a run with another configuration: {'; '.join(changed)}\n"
-                "give that one, or changes=allow to go on with this one"
-            )
-        self.result = None if changed else self._finished()
-        (self.directory / ".hydra").mkdir(exist_ok=True)
-        for name, text in record.items():
-            (self.directory / ".hydra" / name).write_text(text)
+            raise
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, traceback):
-        for open_files in filter(None, (self._checkpoints, self._tensorboard)):
-            open_files.close()
-        if isinstance(error, KeyboardInterrupt):
-            self._write_result({"status": "interrupted"})
-            log.info("%s\ngo on with: python train.py resume=%s", error or "stopped", self.directory)
-        elif isinstance(error, Exception):
-            self._write_result({"status": "failed", "error": str(error)})
-        self._lock.release()
+        if self._checkpoints:
+            self._checkpoints.close()
+        try:
+            if isinstance(error, KeyboardInterrupt):
+                self._write_result({"status": "interrupted"})
+                resume = shlex.quote(f"resume={self._resumable()}")
+                log.info("%s\ngo on with: python train.py %s", error or "stopped", resume)
+            elif isinstance(error, Exception):
+                with suppress(UserError):  # a full disk must not hide the error
+                    self._write_result({"status": "failed", "error": str(error)})
+        finally:
+            self._lock.release()
 
     def describe(self, trainer):
         """Print the model's summary; write it, the data's names and pictures of both beside the logs."""
         text = summary(trainer.model)
         print(text)
-        (self.directory / "summary.txt").write_text(text + "\n")
-        (self.directory / "architecture.svg").write_text(architecture.svg(trainer.model), "utf-8")
-        trainer.dataset.normalization.save(self.directory / "normalization.npz")
+        replace_text(self.directory / "summary.txt", text + "\n")
+        replace_text(self.directory / "architecture.svg", architecture.svg(trainer.model))
+        with replacing(self.directory / "normalization.npz") as part:
+            trainer.dataset.normalization.save(part)
         names = json.dumps(trainer.dataset.class_names, indent=2, ensure_ascii=False)
-        (self.directory / "class_names.json").write_text(names + "\n", "utf-8")
+        replace_text(self.directory / "class_names.json", names + "\n")
         self._pictures = self._write_pictures(pictures.of_data(trainer))
 
     def resume(self, trainer):
         """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""
         found = newest(self.directory / "checkpoints")
         if found is None:
+            if checkpoints(self.directory / "checkpoints"):
+                log.warning("no checkpoint in %s is whole; beginning anew", self.directory)
             return
         arrays, notes = found
         trainer.restore(arrays, notes)
@@ -168,10 +171,28 @@ class Run:
         shown = pictures.of_predictions(probabilities, dataset.test, dataset.class_names)
         self._tensorboard.finish(test, self._write_pictures(shown))
 
+    def _begin(self, record, changes_allowed):
+        """The result of a run that is finished, else None and the directory is marked as this run's."""
+        finished, changed = self._finished(), self._changed()
+        if changed and not changes_allowed and (finished or checkpoints(self.directory / "checkpoints")):
+            raise UserError(
+                f"{self.directory} holds a run with another configuration: {'; '.join(changed)}\n"
+                "give that one, or changes=allow to go on with this one"
+            )
+        if finished and not changed:
+            accuracy = 100 * finished["test_accuracy"]
+            log.info("%s is finished: test accuracy %.2f%%", self.directory, accuracy)
+            return finished
+        self._write_result({"status": "running"})  # before the configuration that it does not belong to
+        (self.directory / ".hydra").mkdir(exist_ok=True)
+        for name, text in record.items():
+            replace_text(self.directory / ".hydra" / name, text)
+        return None
+
     def _changed(self):
-        """How the configuration differs from the one that made the checkpoints here, a text a key."""
+        """How the configuration differs from the one that began this run, a text a key."""
         path = self.directory / ".hydra" / "config.yaml"
-        if not path.exists() or not checkpoints(self.directory / "checkpoints"):
+        if not path.exists():
             return []
         old, new = (_flat(yaml.safe_load(text)) for text in (path.read_text(), self.config_text))
         keys = sorted({*old, *new} - {"changes"})
@@ -184,10 +205,12 @@ class Run:
     def _finished(self):
         path = self.directory / "result.json"
         result = json.loads(path.read_text()) if path.exists() else {}
-        if result.get("status") != "finished":
-            return None
-        log.info("%s is finished: test accuracy %.2f%%", self.directory, 100 * result["test_accuracy"])
-        return result
+        return result if result.get("status") == "finished" else None
+
+    def _resumable(self):
+        """What `resume=` goes on with: the sweep that this run is a job of, or the run."""
+        sweep = self.directory.parent
+        return sweep if (sweep / "multirun.yaml").exists() else self.directory
 
     def _write_pictures(self, pictures):
         for name, data in pictures.items():
@@ -196,8 +219,7 @@ class Run:
         return pictures
 
     def _write_result(self, result):
-        with replacing(self.directory / "result.json") as part:
-            part.write_text(json.dumps(result, indent=2) + "\n")
+        replace_text(self.directory / "result.json", json.dumps(result, indent=2) + "\n")
 
 
 def _flat(tree, prefix=""):

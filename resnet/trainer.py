@@ -159,22 +159,37 @@ class Trainer:
             self.plateau.restore(progress["plateau"])
 
     def _variables(self):
-        owners = {"model": self.model, "optimizer": self.optimizer} | self.metrics
-        return {
-            f"{owner}/{i}/{variable.path}": variable
+        # Not the path of the others: it counts the optimizers that this process has made before.
+        owners = {"optimizer": self.optimizer} | self.metrics
+        return {f"model/{i}/{variable.path}": variable for i, variable in enumerate(self.model.variables)} | {
+            f"{owner}/{i}/{variable.name}": variable
             for owner, of in owners.items()
             for i, variable in enumerate(of.variables)
         }
 
     def evaluate(self, split):
-        """Loss (weight decay included) and accuracy of a Split, as floats."""
+        """Loss (weight decay included) and accuracy of a Split, as floats.
+
+        Raises UserError if the loss is not finite.
+        """
         if split is not self._evaluated:
             self._evaluated, self._evaluate_batch = split, self._compile_evaluation(split)
         self._reset_metrics()
         starts = range(0, len(split), EVALUATION_BATCH)
         for start in tqdm(starts, "evaluation", unit="batch", leave=False, disable=None):
             self._evaluate_batch(tf.range(start, min(start + EVALUATION_BATCH, len(split))))
-        return self._read_metrics()
+        found = self._read_metrics()
+        if not np.isfinite(found["loss"]):
+            raise self.diverged(f"the loss of the evaluated images is {found['loss']}", self.step)
+        return found
+
+    def diverged(self, what, step):
+        """The error that says where `what` happened, and what to do."""
+        epochs = (step - 1) / self.steps_per_epoch
+        return UserError(
+            f"{what} in epoch {int(epochs) + 1}, step {step}, "
+            f"at learning rate {self.rate(epochs)['learning_rate']:.3g}\nlower optimizer.learning_rate"
+        )
 
     def augmented(self, images, labels, indices, step, replica=0):
         """The Batch that `step` makes of uint8 `images` `(B, H, W, C)` with int `labels` `(B,)`.
@@ -238,7 +253,7 @@ class Trainer:
             losses = self._train_steps(
                 tf.constant(indices, tf.int32), tf.constant(steps, tf.int32), tf.constant(rates, tf.float32)
             )
-            self._check_finite(losses.numpy(), epoch, rates)
+            self._check_finite(losses.numpy())
             self.step += len(indices)
             images += indices.size
             now = time.perf_counter()
@@ -352,10 +367,6 @@ class Trainer:
     def _read_metrics(self):
         return {name: float(metric.result()) for name, metric in self.metrics.items()}
 
-    def _check_finite(self, losses, epoch, rates):
-        bad = np.flatnonzero(~np.isfinite(losses))
-        if len(bad):
-            raise UserError(
-                f"the loss is {losses[bad[0]]} in epoch {epoch + 1}, step {self.step + bad[0] + 1}, "
-                f"at learning rate {rates[bad[0]]:.3g}\nlower optimizer.learning_rate"
-            )
+    def _check_finite(self, losses):
+        for i in np.flatnonzero(~np.isfinite(losses))[:1]:
+            raise self.diverged(f"the loss is {losses[i]}", self.step + i + 1)

@@ -36,7 +36,7 @@ def unpack(archive, folder, destination, sha256):
                     _write(tar, member, folder, Path(aside))
                     bar.update(file.tell() - bar.n)
             Path(aside, folder).rename(destination / folder)
-        except (tarfile.TarError, OSError, EOFError) as error:
+        except Exception as error:  # a damaged archive can raise anything
             raise UserError(f"{archive}: cannot be unpacked: {error}; delete it and try again") from error
 
 
@@ -45,7 +45,8 @@ def _write(tar, member, folder, aside):
     if member.isdir() and member.name == folder:
         return
     name = PurePosixPath(member.name)
-    if not member.isfile() or name.parent != PurePosixPath(folder) or name.name == "..":
+    # A sparse file could ask for a disk full of zeros.
+    if not member.isfile() or member.issparse() or name.parent != PurePosixPath(folder) or name.name == "..":
         raise tarfile.TarError(f"{member.name} is not a file in {folder}")
     (aside / folder).mkdir(exist_ok=True)
     with tar.extractfile(member) as source, open(aside / folder / name.name, "xb") as target:

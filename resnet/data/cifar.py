@@ -93,27 +93,22 @@ def _batch(path, edition, size, key, classes):
     data, labels = batch.get(b"data"), batch.get(key.encode())
     if not isinstance(data, np.ndarray) or data.shape != (size, 3072) or data.dtype != np.uint8:
         raise UserError(f"{path}: expected uint8 data of shape ({size}, 3072); unpack the archive again")
-    try:
-        labels = np.asarray(labels, np.int32)
-    except (TypeError, ValueError, OverflowError):
-        labels = np.empty(0)
-    if labels.shape != (size,) or labels.min() < 0 or labels.max() >= classes:
+    whole = isinstance(labels, list) and len(labels) == size and all(isinstance(n, int) for n in labels)
+    if not whole or min(labels) < 0 or max(labels) >= classes:
         raise UserError(f"{path}: expected {size} {key} from 0 to {classes - 1}; unpack the archive again")
-    return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
+    return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(labels, np.int32)
 
 
 def _class_names(folder, edition, key, classes):
     path = folder / edition.names_file
     names = _load(path, edition).get(key.encode())
-    if not isinstance(names, list) or len(names) != classes:
+    whole = isinstance(names, list) and all(isinstance(name, bytes | str) for name in names)
+    if not whole or len(names) != classes:
         raise UserError(f"{path}: expected {classes} {key}; unpack the archive again")
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+    return [name.decode(errors="replace") if isinstance(name, bytes) else name for name in names]
 
 
 def _load(path, edition):
     if not path.exists():
         raise UserError(f"{path} is missing; unpack {edition.archive} again, or use data=digits")
-    batch = safe_pickle.load(path)
-    if not isinstance(batch, dict):
-        raise UserError(f"{path}: expected a dict, found {type(batch).__name__}; unpack the archive again")
-    return batch
+    return safe_pickle.load(path)

@@ -1,0 +1,345 @@
+"""Every fault ends in one clear line, and what was there before is still there."""
+
+import os
+import pickle
+import resource
+import shutil
+import signal
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from filelock import FileLock
+from tensorboard.compat.proto.event_pb2 import Event
+
+from resnet import augmentation
+from resnet.callbacks import MetricsCsv
+from resnet.checkpoints import Checkpoints, checkpoints, newest
+from resnet.data import cifar
+from resnet.errors import UserError
+from resnet.events import EventFile
+from resnet.models import resnet_v1
+from resnet.run import Run
+from resnet.trainer import Trainer
+from tests.entry_point import TINY, result, train
+from tests.test_data import OPTIONS, write_official_layout
+from tests.test_trainer import small_digits
+
+EPOCHS = (*TINY, "trainer.batch_size=50", "hydra.run.dir=run")
+FULL = Path("/dev/full")  # every write to it finds the disk full
+
+
+def clear(done, *words):
+    """Whether it ended in a clear line that holds these words."""
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr, done.stderr
+    assert "Exception" not in done.stdout + done.stderr, done.stderr
+    assert all(str(word) in done.stderr.splitlines()[-1] for word in words), done.stderr
+    return True
+
+
+def contents(run):
+    """What may not be lost, by path: all but the log and result of the run at hand."""
+    names = ("train.log", "result.json", ".lock")
+    return {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name not in names}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of one epoch."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = train(*EPOCHS, "trainer.epochs=1", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def limit(kind, size):
+    """For `preexec_fn`: the process may not have more than so many bytes."""
+    return lambda: resource.setrlimit(kind, (size, size))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")
+def test_a_full_disk_loses_nothing_and_the_run_goes_on_later(run, tmp_path):
+    """Full when a checkpoint, metrics.csv, train.log and model.keras are written, one after the other."""
+    before, second = contents(run), ("resume=run", "trainer.epochs=2", "changes=allow")
+
+    small = limit(resource.RLIMIT_FSIZE, 500_000)
+    done = train(*second, cwd=tmp_path, preexec_fn=small)
+    assert clear(done, run / "checkpoints" / "step_000000004.npz", "cannot be written")
+    assert "step_000000004.npz" in result(run)["error"]
+    assert newest(run / "checkpoints")[1]["step"] == 2
+
+    (run / ".part-metrics.csv").symlink_to(FULL)
+    assert clear(train("resume=run", cwd=tmp_path), run / "metrics.csv", "No space left")
+
+    (run / "train.log").rename(run / "log")
+    (run / "train.log").symlink_to(FULL)
+    assert clear(train("resume=run", cwd=tmp_path), run / "train.log", "No space left")
+    (run / "log").rename(run / "train.log")
+
+    kept = [
+        path
+        for path in before
+        if path.parent == run / "checkpoints" or path.name in ("metrics.csv", "model.keras")
+    ]
+    assert len(kept) == 4
+    assert all(path.read_bytes() == before[path] for path in kept)
+
+    (run / ".part-model.keras").symlink_to(FULL)
+    assert clear(train("resume=run", cwd=tmp_path), run / "model.keras", "No space left")
+    assert (run / "model.keras").read_bytes() == before[run / "model.keras"]
+    assert result(run)["status"] == "failed"
+
+    done = train("resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "going on after step 4" in done.stdout
+    assert result(run)["status"] == "finished"
+    assert not list(run.rglob(".part-*"))
+    model = keras.models.load_model(run / "model.keras", safe_mode=True)
+    arrays, _ = newest(run / "checkpoints")
+    saved = [arrays[name] for name in arrays if name.startswith("model/")]
+    for variable, array in zip(model.variables, saved, strict=True):
+        np.testing.assert_array_equal(variable, array)
+
+
+@contextmanager
+def tmpfs(folder, size):
+    """A file system of its own, which only root may have."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("this user cannot mount a tmpfs")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_really_full(tmp_path):
+    disk = tmp_path / "disk"
+    with tmpfs(disk, "2m"):
+        done = train(*EPOCHS, "trainer.epochs=2", "hydra.run.dir=disk/run", cwd=tmp_path)
+        assert clear(done, "checkpoints", "No space left on device")
+        assert newest(disk / "run" / "checkpoints")[1]["step"] == 2
+        subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+        done = train("resume=disk/run", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "going on after step 2" in done.stdout
+
+
+def test_a_full_disk_is_told_where_a_callback_writes(tmp_path):
+    events = EventFile(tmp_path / "train")
+    metrics = MetricsCsv(tmp_path / "metrics.csv", [{"loss": 1.0}])
+    metrics.on_train_begin()
+    before = (tmp_path / "metrics.csv").read_bytes()
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, old[1]))
+    try:
+        with pytest.raises(UserError, match=r"tfevents\S* cannot be written"):
+            events.add_event(Event(step=1))
+        with pytest.raises(UserError, match=r"metrics.csv cannot be written"):
+            metrics.on_epoch_end(0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert (tmp_path / "metrics.csv").read_bytes() == before
+
+
+@contextmanager
+def read_only(folder):
+    """`folder` cannot be written to: by its permissions, which root does not heed, or by its mount."""
+    if os.geteuid():
+        folder.chmod(0o555)
+        yield
+        folder.chmod(0o755)
+        return
+    bind = ["mount", "--bind", str(folder), str(folder)]
+    if shutil.which("mount") is None or subprocess.run(bind, capture_output=True).returncode:
+        pytest.skip("root cannot mount here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(folder)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_read_only_directory_is_named_and_left_alone(run, tmp_path):
+    before = contents(run)
+    with read_only(run):
+        done = train("resume=run", "trainer.epochs=2", "changes=allow", cwd=tmp_path)
+    assert clear(done, run)
+    assert contents(run) == before
+    assert result(run)["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_out_of_memory_is_told_with_a_cure(run, tmp_path):
+    """A network whose weights no machine holds, in the directory of one that is trained."""
+    before = contents(run)
+    huge = ("trainer.epochs=2", "changes=allow", "model.depth=60000002")
+    done = train("resume=run", *huge, cwd=tmp_path, preexec_fn=limit(resource.RLIMIT_AS, 2**35))
+    assert clear(done, "out of memory", "batch_size")
+    assert all(p.read_bytes() == before[p] for p in before if p.parent.name != ".hydra")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["a corrupt archive", "a batch cut short"])
+def test_data_that_cannot_be_read_is_named(fault, tmp_path):
+    if fault == "a corrupt archive":
+        path = tmp_path / cifar.ARCHIVE
+        path.write_bytes(b"not an archive")
+    else:
+        path = tmp_path / cifar.FOLDER / "data_batch_1"
+        write_official_layout(tmp_path / cifar.FOLDER)
+        path.write_bytes(path.read_bytes()[:-1000])
+    before = contents(tmp_path)
+    done = train("data.dir=.", "hydra.run.dir=run", cwd=tmp_path)
+    assert clear(done, path.name, "again")
+    assert before.items() <= contents(tmp_path).items()
+    assert result(tmp_path / "run")["status"] == "failed"
+
+
+def test_a_batch_that_may_not_be_read_is_named(tmp_path):
+    write_official_layout(tmp_path / cifar.FOLDER)
+    path = tmp_path / cifar.FOLDER / "data_batch_1"
+    path.unlink()
+    path.mkdir()  # what root cannot read either
+    with pytest.raises(UserError, match="data_batch_1"):
+        cifar.cifar10(str(tmp_path), **OPTIONS)
+
+
+def new_run(directory, config="a: 1\n", **options):
+    return Run(directory, {"config.yaml": config, "overrides.yaml": "[]\n"}, 0.0, **options)
+
+
+def test_one_process_holds_a_directory(tmp_path):
+    with new_run(tmp_path), pytest.raises(UserError, match="in use"):
+        new_run(tmp_path)
+    with FileLock(tmp_path / ".lock"), pytest.raises(UserError, match="in use"):
+        new_run(tmp_path)
+    with new_run(tmp_path):
+        assert result(tmp_path) == {"status": "running"}
+
+
+def test_a_result_belongs_to_its_configuration(tmp_path):
+    finish = '{"status": "finished", "test_accuracy": 0.5}'
+    with new_run(tmp_path):
+        (tmp_path / "result.json").write_text(finish)
+    with new_run(tmp_path) as again:
+        assert again.result["test_accuracy"] == 0.5
+    with pytest.raises(UserError, match="a=2, it was 1"):
+        new_run(tmp_path, "a: 2\n")
+    assert (tmp_path / "result.json").read_text() == finish
+    with pytest.raises(ZeroDivisionError), new_run(tmp_path, "a: 2\n", changes_allowed=True):
+        raise ZeroDivisionError("told")
+    assert result(tmp_path) == {"status": "failed", "error": "told"}
+    with new_run(tmp_path, "a: 2\n") as again:
+        assert again.result is None
+
+
+class Breaks:
+    """A schedule whose rate is not a number from `epoch` on."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def __call__(self, epoch):
+        return 1.0 if epoch < self.epoch else float("nan")
+
+
+def digits_trainer(schedule, **options):
+    keras.utils.set_random_seed(3)
+    dataset = small_digits()
+    trainer = Trainer(**{"epochs": 3, "batch_size": 20} | options)
+    model = resnet_v1(dataset.image_shape, 10, depth=8)
+    trainer.compile(model, keras.optimizers.Adam(1e-3), schedule, augmentation.none(), dataset)
+    return trainer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("steps_per_call", "what", "step", "saved_step"),
+    [(1, r"model/\S+ is not finite", 15, 14), (16, "the loss is nan", 16, 10)],
+)
+def test_what_is_not_a_number_is_never_saved(steps_per_call, what, step, saved_step, tmp_path, monkeypatch):
+    """The weights break in step 15, of ten an epoch: seen in them or, inside a call, in the next loss."""
+    monkeypatch.setattr("resnet.trainer.STEPS_PER_CALL", steps_per_call)
+    monkeypatch.setattr("resnet.trainer.SECONDS_PER_CALL", 1000.0)
+    trainer = digits_trainer(Breaks(1.35))
+    saved = Checkpoints(tmp_path, trainer, dict, 1e-9, 3)
+    try:
+        with pytest.raises(UserError, match=rf"{what} in epoch 2, step {step}, at learning rate nan"):
+            trainer.fit([saved])
+    finally:
+        saved.close()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    arrays, notes = newest(tmp_path)
+    assert notes["step"] == saved_step
+    assert all(np.all(np.isfinite(array)) for array in arrays.values())
+
+    again = digits_trainer(Breaks(100))
+    again.restore(arrays, notes)
+    again.fit()
+    assert (again.step, len(again.history)) == (30, 3)
+
+
+def test_a_best_checkpoint_is_there_before_its_epoch_counts(tmp_path, monkeypatch):
+    """A run that is killed before the newest checkpoint is in place comes to the best one again."""
+    trainer = digits_trainer(Breaks(100), epochs=1)
+    (tmp_path / ".part-step_000000003.npz").write_bytes(b"left by a kill")
+    saved = Checkpoints(tmp_path, trainer, dict, 60, 3)
+    replace = Path.replace
+
+    def killed(self, target):
+        if target.name.startswith("step_"):
+            raise MemoryError("killed")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(MemoryError):
+        trainer.fit([saved])
+    saved.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.npz"]
+
+
+def test_damaged_checkpoints_step_aside_for_new_ones(tmp_path, caplog):
+    for step in (40, 50, 60):
+        (tmp_path / f"step_{step:09}.npz").write_bytes(pickle.dumps(os.system))
+    assert newest(tmp_path) is None
+    assert len(caplog.records) == 3
+    trainer = digits_trainer(Breaks(100), epochs=2)
+    trainer.fit([Checkpoints(tmp_path, trainer, dict, 60, 1)])
+    assert [path.name for path in checkpoints(tmp_path)] == ["step_000000020.npz"]
+    assert newest(tmp_path)[1]["step"] == 20
+    assert len(list(tmp_path.glob("*.damaged"))) == 3
+
+
+@pytest.mark.slow
+def test_chance_and_bfloat16_are_resumed_too_in_both_forms(tmp_path):
+    """Augmentation, stochastic depth, bfloat16, looped and unrolled: an epoch and an epoch are two."""
+    jobs = (*TINY, "trainer.batch_size=20", "trainer.deterministic=true", "model.survival=0.8")
+    jobs += ("trainer.precision=bfloat16", "model.depth=14", "model.stage=looped,unrolled")
+    for epochs, sweep in (2, "whole"), (1, "halves"):
+        done = train("-m", *jobs, f"trainer.epochs={epochs}", f"hydra.sweep.dir={sweep}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    done = train("resume=halves", "trainer.epochs=2", "changes=allow", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "halves").iterdir()) == ["0", "1", "multirun.yaml"]
+    for job in "01":
+        whole, halves = tmp_path / "whole" / job, tmp_path / "halves" / job
+        assert (whole / "metrics.csv").read_bytes() == (halves / "metrics.csv").read_bytes()
+        expected, _ = newest(whole / "checkpoints")
+        found, _ = newest(halves / "checkpoints")
+        for name, array in expected.items():
+            np.testing.assert_array_equal(found[name], array, err_msg=name)

@@ -1,0 +1,410 @@
+"""Whatever is put in, a run trains or ends in a clear line, and a file is read or refused.
+
+`make fuzz` runs a thousand random examples of each; the suite a few, always the same.
+"""
+
+import faulthandler
+import gzip
+import hashlib
+import io
+import json
+import os
+import pickle
+import pickletools
+import resource
+import struct
+import sys
+import tarfile
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+import hydra
+import numpy as np
+import pytest
+import tensorflow as tf
+from hydra.core.hydra_config import HydraConfig
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf, open_dict
+
+from conf.command import command
+from conf.schema import SCHEMAS
+from resnet.checkpoints import newest
+from resnet.data import archive, cifar
+from resnet.errors import UserError
+from tests.test_conf import CONF, GROUPS, composed
+from train import train
+
+CHEAP = ("data=digits", "data.train_size=20", "data.test_size=10", "model.depth=8", "trainer.batch_size=10")
+VALUES = [
+    *"""
+    null true false 0 1 -1 2 3 8 11 14 20 0.5 -0.5 1.5 1e-3 1e-30 1e30 1e300 -1e300 1e400 inf -inf nan
+    2147483647 2147483648 4294967296 99999999999999999999 '' abc 'a b' '1' [] [1] [1,2] [0.5,2] [1,x] [[1]]
+    [null] {} {a:1} {_target_:resnet.schedules.Constant} ${seed} ${nope} ${trainer} ${data.seed}
+    ${oc.env:HOME} ${oc.env:NOPE} ??? str(20) float(8) int(0.5) range(1,3) glob(*) choice(1,2)
+    """.split(),  # noqa: SIM905
+    *("", "a: b", "'", '"', "\\", "${", "é", "x" * 300),
+]
+
+
+def keys(node, path=""):
+    """Dotted names of all nodes and leaves."""
+    for name, value in node.items():
+        yield path + name
+        if hasattr(value, "items"):
+            yield from keys(value, f"{path}{name}.")
+
+
+TREES = [composed(f"model={model}", "data=digits") for model in ("resnet_v1", "resnet_v2")]
+LEAVES = {key: OmegaConf.select(tree, key) for tree in TREES for key in keys(tree)}
+KEYS = sorted(LEAVES)
+LITERALS = {
+    name: list(get_args(field.annotation))
+    for schema in SCHEMAS.values()
+    for name, field in schema.model_fields.items()
+    if get_origin(field.annotation) is Literal
+}
+WORDS = sorted({str(word) for words in LITERALS.values() for word in words})
+OPTIONS = sorted(f"{group}={path.stem}" for group in GROUPS for path in (CONF / group).glob("*.yaml"))
+
+
+def plausible(key):
+    """Strategy for values of the kind that the key has."""
+    kinds = {
+        bool: st.booleans(),
+        int: st.sampled_from([0, 1, 2, 5, 8, 10, 11, 14, 20]),
+        float: st.floats(0, 1.5),
+        str: st.sampled_from(LITERALS.get(key.rpartition(".")[2], ["a"])),
+    }
+    return st.builds("{}={}".format, st.just(key), kinds[type(LEAVES[key])])
+
+
+likely = st.sampled_from([key for key in KEYS if type(LEAVES[key]) in (bool, int, float, str)]).flatmap(
+    plausible
+)
+any_value = st.one_of(
+    st.sampled_from(VALUES),
+    st.sampled_from(WORDS),
+    st.floats().map(repr),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4),
+)
+unlikely = st.one_of(
+    st.builds("{}={}".format, st.sampled_from(KEYS), any_value),
+    st.builds("~{}".format, st.sampled_from(KEYS)),
+    st.builds(
+        "{}{}={}".format,
+        st.sampled_from(["+", "++"]),
+        st.sampled_from(["new", "model.new", *KEYS]),
+        any_value,
+    ),
+    st.builds(
+        "{}._target_={}".format, st.sampled_from(KEYS), st.sampled_from([*SCHEMAS, "os.getcwd", "nope.x"])
+    ),
+)
+overrides = likely | likely | st.sampled_from(OPTIONS) | unlikely
+
+
+@pytest.fixture(scope="module")
+def in_process():
+    """train.py's own function can be called often: no traces, no downloads, nothing that stays on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
+        patch.setattr(archive, "download", refuse_to_download)
+        tf.config.run_functions_eagerly(True)
+        yield patch
+        tf.config.run_functions_eagerly(False)
+        tf.keras.config.set_dtype_policy("float32")
+
+
+def refuse_to_download(url, *_):
+    raise UserError(f"{url}: there is no network here")
+
+
+def run(arguments, directory):
+    """Compose and train a step, unless the configuration asks for more than a test can afford."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        config = hydra.compose("config", arguments, return_hydra_config=True)
+    with open_dict(config):
+        config.hydra.runtime.output_dir, config.hydra.job.name = str(directory), "train"
+        HydraConfig.instance().set_config(config)
+        del config["hydra"]
+    if affordable(config):
+        train.__wrapped__(config)
+
+
+def affordable(config):
+    try:
+        return not config.model.depth > 20 and not config.trainer.batch_size > 100
+    except Exception:  # not a sound configuration, which train has to say
+        return True
+
+
+@given(given_overrides=st.lists(overrides, min_size=1, max_size=3))
+def test_config_trains_a_step_or_is_refused_in_a_line(in_process, given_overrides):
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        patch.setenv("HYDRA_FULL_ERROR", "0")
+        arguments = [*CHEAP, *given_overrides, "++trainer.max_steps=1"]
+        patch.setattr(sys, "argv", ["train.py", *arguments])
+        errors, output = io.StringIO(), io.StringIO()
+        patch.setattr(sys, "stderr", errors)
+        patch.setattr(sys, "stdout", output)
+        try:
+            command(lambda: run(arguments, directory))
+        except SystemExit as end:
+            lines = errors.getvalue().splitlines()
+            assert end.code == 1
+            assert 1 <= len(lines) <= 2, lines
+            assert len(lines[-1]) > 5
+            return
+
+
+def python2_pickle(batch):
+    """The opcodes of the official files, which Python 2 wrote: strings of bytes, numpy.core."""
+    data, labels = batch[b"data"], batch[b"labels"]
+    size = struct.pack("<i", data.size)
+    return b"".join(
+        [
+            b"\x80\x02}q\x00(U\x06labelsq\x01]q\x02(",
+            *(b"K" + bytes([label]) for label in labels),
+            b"eU\x04dataq\x03cnumpy.core.multiarray\n_reconstruct\nq\x04cnumpy\nndarray\nq\x05K\x00\x85U\x01b\x87R",
+            b"(K\x01M" + struct.pack("<H", len(data)) + b"M" + struct.pack("<H", data.shape[1]) + b"\x86",
+            b"cnumpy\ndtype\nq\x06U\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
+            b"\x89T" + size + data.tobytes() + b"tbu.",
+        ]
+    )
+
+
+IMAGES = 3
+BATCH = {
+    b"data": np.arange(IMAGES * 3072, dtype=np.uint32).astype(np.uint8).reshape(IMAGES, 3072),
+    b"labels": [0, 9, 5],
+}
+PICKLES = [python2_pickle(BATCH), *(pickle.dumps(BATCH, protocol) for protocol in (2, 3, 4))]
+HUGE = [struct.pack("<Q", size) for size in (2**31, 2**33, 2**40, 2**62, 2**64 - 1)]
+OPCODES = [
+    *(b"c" + name + b"\n" for name in (b"os\nsystem", b"builtins\neval", b"numpy\nfromfile", b"numpy\nload")),
+    *(b"c" + name + b"\n" for name in (b"numpy\nndarray", b"numpy\ndtype", b"_codecs\nencode")),
+    *(b"\x8c\x02os\x8c\x06system\x93", b"(S'touch ran'\nios\nsystem\n", b"\x82\x01", b"Pmodule\n", b"Q"),
+    *(
+        b"U\x09touch ran\x85R",
+        b"X\x02\x00\x00\x00O8",
+        b"U\x03zip",
+        b"R",
+        b"b",
+        b"o",
+        b"\x81",
+        b"\x92",
+        b"\x97",
+    ),
+    *(code + size for code in (b"\x8e", b"\x8d", b"\x96", b"\x95") for size in HUGE),
+    *(code + size[:4] for code in (b"B", b"X", b"T", b"\x8b", b"r", b"j") for size in HUGE),
+    *(b"p%d\n" % 2**31, b"g%d\n" % 2**31, b"I%d\n" % 10**99, b"L" + b"9" * 5000 + b"L\n"),
+    *(b"(" * 5000, b"]" * 5000 + b"a" * 4999, b")" + b"\x85" * 5000, b")q\xff" + b"h\xffh\xff\x86q\xff" * 60),
+    *(b"]q\xff" + b"](h\xffh\xffeq\xff" * 60, b"}h\xffK\x01s", b"(h\xffNd", b"}]q\x01s", b"\x8f(h\xff\x90"),
+    *(
+        b"0",
+        b"1",
+        b"2",
+        b"a",
+        b"e",
+        b"s",
+        b"u",
+        b"t",
+        b"l",
+        b"d",
+        b"N",
+        b"}",
+        b"K\x01",
+        b"J\xff\xff\xff\xff",
+        b".",
+    ),
+]
+
+
+def opcodes(data):
+    """The pickle cut before each opcode."""
+    starts = [position for _, _, position in pickletools.genops(data)] + [len(data)]
+    return [data[start:end] for start, end in zip(starts, starts[1:], strict=False)]
+
+
+@st.composite
+def damaged(draw, data):
+    """`data` with some bytes replaced, put in or left out, or its end cut off."""
+    data = bytearray(data)
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, min(len(data), 300) if draw(st.booleans()) else len(data)))
+        data[at : at + draw(st.integers(0, 4))] = draw(st.binary(max_size=8))
+    return bytes(data[: draw(st.integers(0, len(data)))] if draw(st.integers(0, 9)) == 0 else data)
+
+
+@st.composite
+def pickles(draw):
+    """A pickled batch with opcodes exchanged, put in or left out, then bytes."""
+    parts = opcodes(draw(st.sampled_from(PICKLES)))
+    for _ in range(draw(st.integers(0, 4))):
+        at, removed = draw(st.integers(0, len(parts))), draw(st.integers(0, 3))
+        parts[at : at + removed] = draw(
+            st.lists(st.sampled_from(OPCODES) | st.sampled_from(parts), max_size=3)
+        )
+    data = b"".join(parts)
+    return data if draw(st.booleans()) else draw(damaged(data))
+
+
+FORBIDDEN = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "subprocess",
+    "exec",
+    "import",
+    "socket",
+    "ctypes",
+)
+watching = []
+
+
+@pytest.fixture(scope="module")
+def watch(tmp_path_factory):
+    """Around an example: nothing is run or imported, and no more memory is taken than a file fills."""
+
+    @contextmanager
+    def watched():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        watching.append(events := [])
+        try:
+            yield
+        finally:
+            watching.clear()
+        assert not events
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+        assert not Path("ran").exists()
+
+    def note(event, arguments):
+        if watching and event.startswith(FORBIDDEN):
+            watching[0].append((event, arguments))
+
+    sys.addaudithook(note)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cifar, "BATCH", IMAGES)
+        patch.chdir(tmp_path_factory.mktemp("fuzz"))
+        read_pickle(PICKLES[0])
+        "".encode("cp437")  # of names in a zip file; imported now
+        faulthandler.dump_traceback_later(600, exit=True)  # a hang
+        yield watched
+        faulthandler.cancel_dump_traceback_later()
+
+
+def read_pickle(data):
+    Path(cifar.TEST_FILE).write_bytes(data)
+    return cifar._read(Path(cifar.TEST_FILE))
+
+
+@pytest.mark.parametrize("data", PICKLES)
+def test_batches_of_any_python_are_read(watch, data):
+    images, labels = read_pickle(data)
+    np.testing.assert_array_equal(images.transpose(0, 3, 1, 2).reshape(IMAGES, -1), BATCH[b"data"])
+    np.testing.assert_array_equal(labels, BATCH[b"labels"])
+
+
+@settings(max_examples=4 * settings().max_examples)
+@given(data=pickles())
+def test_a_pickle_is_read_or_refused(watch, data):
+    with watch():
+        try:
+            images, labels = read_pickle(data)
+        except UserError as error:
+            assert cifar.TEST_FILE in str(error)
+            return
+    assert (images.shape, images.dtype) == ((IMAGES, 32, 32, 3), np.uint8)
+    assert (labels.shape, labels.dtype) == ((IMAGES,), np.int32)
+    assert 0 <= labels.min() <= labels.max() <= 9
+
+
+NAMES = ("batches.meta", "data_batch_1", "..", ".", "", "a/b", "../up", "/up", "x" * 300, "é\n", "\udcff")
+NUMBERS = st.sampled_from([0, 1, 511, 512, 2**31, 2**33, 2**62, -1])
+
+
+@st.composite
+def archives(draw):
+    """A tar.gz of members of any kind, name and size, each with a right checksum, then damaged."""
+    tar = io.BytesIO()
+    for _ in range(draw(st.integers(0, 4))):
+        folder = draw(st.sampled_from([cifar.FOLDER, cifar.FOLDER, cifar.FOLDER, "..", "", "other"]))
+        member = tarfile.TarInfo(f"{folder}/{draw(st.sampled_from(NAMES))}")
+        content = draw(st.binary(max_size=1100))
+        member.size = len(content) if draw(st.booleans()) else draw(NUMBERS)
+        member.type = draw(
+            st.sampled_from([b"0", b"0", b"0", *(bytes([c]) for c in b"\x001234567DKLMNSVXgx")])
+        )
+        member.linkname = draw(st.sampled_from(NAMES))
+        header = bytearray(member.tobuf(tarfile.GNU_FORMAT, errors="surrogateescape"))
+        if draw(st.integers(0, 3)) == 0:  # where a sparse file says what it unpacks to
+            header[386:398] = b"00000000000\0"
+            header[483:495] = draw(st.sampled_from([b"77777777777\0", b"00000000000\0", b"-1111111111\0"]))
+        header[148:156] = b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:512]))
+        tar.write(bytes(header) + content + bytes(-len(content) % 512))
+    data = tar.getvalue() + bytes(1024)
+    data = draw(damaged(data)) if draw(st.integers(0, 3)) == 0 else data
+    data = gzip.compress(data, 1, mtime=0) if draw(st.integers(0, 9)) else data
+    return draw(damaged(data)) if draw(st.integers(0, 3)) == 0 else data
+
+
+@settings(max_examples=4 * settings().max_examples)
+@given(data=archives())
+def test_an_archive_is_unpacked_or_refused(watch, data):
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        place = Path(name)
+        (place / "archive").write_bytes(data)
+        hash = hashlib.sha256(data).hexdigest()
+        with watch():
+            try:
+                archive.unpack(place / "archive", cifar.FOLDER, place / "to", hash)
+            except UserError as error:
+                assert "archive" in str(error)
+                assert list((place / "to").iterdir()) == []
+        assert {path.name for path in place.iterdir()} == {"archive", "to"}
+        unpacked = list((place / "to").rglob("*"))
+        assert all(
+            path.parent == place / "to" / cifar.FOLDER for path in unpacked if path.name != cifar.FOLDER
+        )
+        assert not any(path.is_symlink() for path in unpacked)
+        assert sum(path.stat().st_size for path in unpacked if path.is_file()) < 10_000
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    file = io.BytesIO()
+    arrays = {"model/0/kernel": np.ones((3, 4), np.float32), "optimizer/0/iteration": np.array(7)}
+    np.savez(file, notes=np.array(json.dumps({"step": 7})), **arrays)
+    return file.getvalue()
+
+
+@settings(max_examples=2 * settings().max_examples)
+@given(data=st.data())
+def test_a_checkpoint_is_whole_or_damaged(watch, checkpoint, data):
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        Path(name, "step_000000007.npz").write_bytes(data.draw(damaged(checkpoint)))
+        with watch():
+            found = newest(Path(name))
+        if found:
+            arrays, notes = found
+            assert notes == {"step": 7}
+            np.testing.assert_array_equal(arrays["model/0/kernel"], np.ones((3, 4)))
+
+
+def test_a_checkpoint_is_never_unpickled(watch, checkpoint, caplog):
+    class Hostile:
+        def __reduce__(self):
+            return os.system, ("touch ran",)
+
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        Path(name, "step_000000007.npz").write_bytes(checkpoint)
+        np.savez(Path(name, "step_000000008.npz"), notes=np.array([Hostile()]))
+        np.savez(Path(name, "step_000000009.npz"), notes=np.array("{}"), weights=np.array([Hostile()]))
+        Path(name, "step_000000010.npz").write_bytes(pickle.dumps(Hostile()))
+        with watch():
+            assert newest(Path(name))[1] == {"step": 7}
+    assert [Path(record.args[0]).stem for record in caplog.records] == [f"step_{n:09}" for n in (10, 9, 8)]
