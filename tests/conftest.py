@@ -10,6 +10,6 @@ tf.config.set_logical_device_configuration(
 )
 
 # The suite runs few examples, always the same; `make fuzz` many, always others.
-settings.register_profile("suite", max_examples=40, derandomize=True, deadline=None, database=None)
+settings.register_profile("suite", max_examples=25, derandomize=True, deadline=None, database=None)
 settings.register_profile("fuzz", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("suite")

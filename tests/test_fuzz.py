@@ -24,20 +24,22 @@ import hydra
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf, open_dict
 
 from conf.command import command
-from conf.schema import SCHEMAS
+from conf.schema import SCHEMAS, check
 from resnet.checkpoints import newest
 from resnet.data import archive, cifar
+from resnet.data.cifar import CIFAR10
 from resnet.errors import UserError
-from tests.test_conf import CONF, GROUPS, composed
+from tests.test_conf import CONF, GROUPS
+from tests.test_data import OPTIONS as ALL
 from train import train
 
-CHEAP = ("data=digits", "data.train_size=20", "data.test_size=10", "model.depth=8", "trainer.batch_size=10")
 VALUES = [
     *"""
     null true false 0 1 -1 2 3 8 11 14 20 0.5 -0.5 1.5 1e-3 1e-30 1e30 1e300 -1e300 1e400 inf -inf nan
@@ -47,19 +49,6 @@ VALUES = [
     """.split(),  # noqa: SIM905
     *("", "a: b", "'", '"', "\\", "${", "é", "x" * 300),
 ]
-
-
-def keys(node, path=""):
-    """Dotted names of all nodes and leaves."""
-    for name, value in node.items():
-        yield path + name
-        if hasattr(value, "items"):
-            yield from keys(value, f"{path}{name}.")
-
-
-TREES = [composed(f"model={model}", "data=digits") for model in ("resnet_v1", "resnet_v2")]
-LEAVES = {key: OmegaConf.select(tree, key) for tree in TREES for key in keys(tree)}
-KEYS = sorted(LEAVES)
 LITERALS = {
     name: list(get_args(field.annotation))
     for schema in SCHEMAS.values()
@@ -67,43 +56,86 @@ LITERALS = {
     if get_origin(field.annotation) is Literal
 }
 WORDS = sorted({str(word) for words in LITERALS.values() for word in words})
-OPTIONS = sorted(f"{group}={path.stem}" for group in GROUPS for path in (CONF / group).glob("*.yaml"))
+CHEAP = {
+    "model": {
+        "resnet_v1": "model.depth=8",
+        "resnet_v2": "model.depth=11",
+        "plain": "model.depth=8",
+        "vgg": "model.depth=11",
+        "resnet_imagenet": "model.depth=18",
+        "plain_imagenet": "model.depth=18",
+    },
+    "data": {"digits": "data.train_size=20", "synthetic": "data.train_size=20"},
+    "trainer": {"default": "trainer.batch_size=10"},
+}
+ONE_STEP = ("++data.test_size=10", "++trainer.max_steps=1", "++trainer.profile=null")
 
 
-def plausible(key):
-    """Strategy for values of the kind that the key has."""
-    kinds = {
-        bool: st.booleans(),
-        int: st.sampled_from([0, 1, 2, 5, 8, 10, 11, 14, 20]),
-        float: st.floats(0, 1.5),
-        str: st.sampled_from(LITERALS.get(key.rpartition(".")[2], ["a"])),
+def leaves(node, path):
+    """Values of all keys by dotted name."""
+    for key, value in node.items():
+        yield f"{path}.{key}", value
+        if isinstance(value, dict):
+            yield from leaves(value, f"{path}.{key}")
+
+
+OPTIONS = {
+    group: {
+        path.stem: dict(leaves(yaml.safe_load(path.read_text()), group))
+        for path in (CONF / group).glob("*.yaml")
     }
-    return st.builds("{}={}".format, st.just(key), kinds[type(LEAVES[key])])
+    for group in GROUPS
+}
+EVERY_KEY = sorted({key for options in OPTIONS.values() for keys in options.values() for key in keys})
 
 
-likely = st.sampled_from([key for key in KEYS if type(LEAVES[key]) in (bool, int, float, str)]).flatmap(
-    plausible
-)
+def plausible(key, value):
+    """Strategy for overrides of the kind that the key has."""
+    words = LITERALS.get(key.rpartition(".")[2])
+    if words:
+        values = st.sampled_from(words)
+    elif isinstance(value, bool):
+        values = st.booleans()
+    elif isinstance(value, int) or value == "${seed}":
+        values = st.sampled_from([0, 1, 2, 5, 8, 10, 11, 14, 20])
+    elif isinstance(value, float):
+        values = st.floats(0, 1.5)
+    else:
+        values = st.sampled_from(VALUES)
+    return st.builds("{}={}".format, st.just(key), values)
+
+
 any_value = st.one_of(
     st.sampled_from(VALUES),
     st.sampled_from(WORDS),
     st.floats().map(repr),
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4),
 )
-unlikely = st.one_of(
-    st.builds("{}={}".format, st.sampled_from(KEYS), any_value),
-    st.builds("~{}".format, st.sampled_from(KEYS)),
-    st.builds(
-        "{}{}={}".format,
-        st.sampled_from(["+", "++"]),
-        st.sampled_from(["new", "model.new", *KEYS]),
-        any_value,
-    ),
-    st.builds(
-        "{}._target_={}".format, st.sampled_from(KEYS), st.sampled_from([*SCHEMAS, "os.getcwd", "nope.x"])
-    ),
-)
-overrides = likely | likely | st.sampled_from(OPTIONS) | unlikely
+targets = st.sampled_from([*SCHEMAS, "os.getcwd", "nope.x"])
+
+
+@st.composite
+def argument_lists(draw):
+    """Options of the groups, mostly cheap ones, and up to three overrides of their keys or of any."""
+    arguments, keys = [], {"seed": 1, "changes": "refuse"}
+    for group, options in OPTIONS.items():
+        usual = next(iter(CHEAP.get(group, ["none"])))
+        option = draw(st.sampled_from(sorted(options))) if draw(st.integers(0, 5)) == 0 else usual
+        if option in options:
+            arguments.append(f"{group}={option}")
+            keys |= options[option]
+        if option in CHEAP.get(group, {}):
+            arguments.append(CHEAP[group][option])
+    likely = st.sampled_from(sorted(keys)).flatmap(lambda key: plausible(key, keys[key]))
+    any_key = st.sampled_from(sorted(keys)) | st.sampled_from(EVERY_KEY)
+    unlikely = st.one_of(
+        st.builds("{}={}".format, any_key, any_value),
+        st.builds("~{}".format, any_key | st.sampled_from(GROUPS)),
+        st.builds("{}{}={}".format, st.sampled_from(["+", "++"]), any_key | st.just("new"), any_value),
+        st.builds("{}._target_={}".format, any_key, targets),
+        st.builds("{}={}".format, st.sampled_from(GROUPS), any_value),
+    )
+    return arguments + draw(st.lists(likely | likely | unlikely, max_size=3)) + [*ONE_STEP]
 
 
 @pytest.fixture(scope="module")
@@ -123,34 +155,46 @@ def refuse_to_download(url, *_):
 
 
 def run(arguments, directory):
-    """Compose and train a step, unless the configuration asks for more than a test can afford."""
+    """Compose and train a step, or only check a configuration that is dear."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         config = hydra.compose("config", arguments, return_hydra_config=True)
     with open_dict(config):
         config.hydra.runtime.output_dir, config.hydra.job.name = str(directory), "train"
         HydraConfig.instance().set_config(config)
         del config["hydra"]
-    if affordable(config):
+    check(config)
+    if cheap(config):
         train.__wrapped__(config)
 
 
-def affordable(config):
-    try:
-        return not config.model.depth > 20 and not config.trainer.batch_size > 100
-    except Exception:  # not a sound configuration, which train has to say
-        return True
+def cheap(config):
+    """Whether a second or two are enough for a step."""
+    limits = {
+        "model.depth": 20,
+        "model.filters": 64,
+        "trainer.batch_size": 100,
+        "data.image_size": 40,
+        "data.channels": 10,
+        "data.classes": 100,
+        "data.train_images": 2000,
+        "data.test_images": 2000,
+    }
+    found = {key: OmegaConf.select(config, key, default=0) for key in limits}
+    sizes = {key: max(value) if OmegaConf.is_list(value) else value for key, value in found.items()}
+    return (
+        all(sizes[key] <= limit for key, limit in limits.items()) and config.model.get("head") != "imagenet"
+    )
 
 
-@given(given_overrides=st.lists(overrides, min_size=1, max_size=3))
-def test_config_trains_a_step_or_is_refused_in_a_line(in_process, given_overrides):
+@given(arguments=argument_lists())
+def test_config_trains_a_step_or_is_refused_in_a_line(in_process, arguments):
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
         patch.setenv("HYDRA_FULL_ERROR", "0")
-        arguments = [*CHEAP, *given_overrides, "++trainer.max_steps=1"]
         patch.setattr(sys, "argv", ["train.py", *arguments])
-        errors, output = io.StringIO(), io.StringIO()
+        errors = io.StringIO()
         patch.setattr(sys, "stderr", errors)
-        patch.setattr(sys, "stdout", output)
+        patch.setattr(sys, "stdout", io.StringIO())
         try:
             command(lambda: run(arguments, directory))
         except SystemExit as end:
@@ -288,8 +332,12 @@ def watch(tmp_path_factory):
 
     sys.addaudithook(note)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cifar, "BATCH", IMAGES)
+        patch.setattr(cifar, "TRAIN_IMAGES", IMAGES * len(CIFAR10.train_files))
+        patch.setattr(cifar, "TEST_IMAGES", IMAGES)
         patch.chdir(tmp_path_factory.mktemp("fuzz"))
+        for name in CIFAR10.train_files:
+            Path(name).write_bytes(PICKLES[0])
+        Path(CIFAR10.names_file).write_bytes(pickle.dumps({b"label_names": [b"name"] * 10}, 2))
         read_pickle(PICKLES[0])
         "".encode("cp437")  # of names in a zip file; imported now
         faulthandler.dump_traceback_later(600, exit=True)  # a hang
@@ -298,8 +346,10 @@ def watch(tmp_path_factory):
 
 
 def read_pickle(data):
-    Path(cifar.TEST_FILE).write_bytes(data)
-    return cifar._read(Path(cifar.TEST_FILE))
+    """The test images and labels of a CIFAR-10 whose file of these holds `data`."""
+    Path(CIFAR10.test_file).write_bytes(data)
+    test = cifar.cifar10(".", **ALL).test
+    return test.images, test.labels
 
 
 @pytest.mark.parametrize("data", PICKLES)
@@ -316,7 +366,7 @@ def test_a_pickle_is_read_or_refused(watch, data):
         try:
             images, labels = read_pickle(data)
         except UserError as error:
-            assert cifar.TEST_FILE in str(error)
+            assert CIFAR10.test_file in str(error)
             return
     assert (images.shape, images.dtype) == ((IMAGES, 32, 32, 3), np.uint8)
     assert (labels.shape, labels.dtype) == ((IMAGES,), np.int32)
@@ -332,7 +382,7 @@ def archives(draw):
     """A tar.gz of members of any kind, name and size, each with a right checksum, then damaged."""
     tar = io.BytesIO()
     for _ in range(draw(st.integers(0, 4))):
-        folder = draw(st.sampled_from([cifar.FOLDER, cifar.FOLDER, cifar.FOLDER, "..", "", "other"]))
+        folder = draw(st.sampled_from([CIFAR10.folder, CIFAR10.folder, CIFAR10.folder, "..", "", "other"]))
         member = tarfile.TarInfo(f"{folder}/{draw(st.sampled_from(NAMES))}")
         content = draw(st.binary(max_size=1100))
         member.size = len(content) if draw(st.booleans()) else draw(NUMBERS)
@@ -361,14 +411,14 @@ def test_an_archive_is_unpacked_or_refused(watch, data):
         hash = hashlib.sha256(data).hexdigest()
         with watch():
             try:
-                archive.unpack(place / "archive", cifar.FOLDER, place / "to", hash)
+                archive.unpack(place / "archive", CIFAR10.folder, place / "to", hash)
             except UserError as error:
                 assert "archive" in str(error)
                 assert list((place / "to").iterdir()) == []
         assert {path.name for path in place.iterdir()} == {"archive", "to"}
         unpacked = list((place / "to").rglob("*"))
         assert all(
-            path.parent == place / "to" / cifar.FOLDER for path in unpacked if path.name != cifar.FOLDER
+            path.parent == place / "to" / CIFAR10.folder for path in unpacked if path.name != CIFAR10.folder
         )
         assert not any(path.is_symlink() for path in unpacked)
         assert sum(path.stat().st_size for path in unpacked if path.is_file()) < 10_000
