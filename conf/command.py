@@ -137,7 +137,7 @@ def _raised_in(error):
 def _explain(error):
     """The error on a line or two; for an unknown key with the keys that are there, the likely one first."""
     key, siblings = getattr(error.__cause__, "key", None), getattr(error.__cause__, "parent_node", None)
-    if isinstance(error, ConfigCompositionException) and key and siblings:
+    if isinstance(error, ConfigCompositionException) and key and siblings and key not in siblings:
         known = [name for name in siblings if name not in ("_target_", "hydra")]
         likely = get_close_matches(key, known, n=1)
         hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known)}"
