@@ -2,6 +2,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import pytest
 import tensorflow as tf
 from hypothesis import settings
 
@@ -13,3 +14,9 @@ tf.config.set_logical_device_configuration(
 settings.register_profile("suite", max_examples=25, derandomize=True, deadline=None, database=None)
 settings.register_profile("fuzz", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def two_replicas():
+    """One for all tests: the collectives of a second in the same process take the first's for theirs."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

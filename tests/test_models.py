@@ -178,15 +178,14 @@ def test_looped_computes_what_unrolled_does_in_bfloat16(bfloat16, recompute):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"recompute": True}, {"stage": "unrolled"}], ids=str)
-def test_two_replicas_train_as_two_batches(options):
+def test_two_replicas_train_as_two_batches(two_replicas, options):
     """One step on two replicas: the gradient's mean moves the weights, the statistics are averaged."""
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 8, 3)).astype("float32")
 
     def loss_of(model, batch):
         return tf.reduce_mean(tf.square(model(batch, training=True)))
 
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
+    with two_replicas.scope():
         model = resnet_v1((8, 8, 3), 5, depth=20, **options)
         optimizer = keras.optimizers.SGD(1.0)
         optimizer.build(model.trainable_variables)
@@ -201,7 +200,7 @@ def test_two_replicas_train_as_two_batches(options):
             gradients = tape.gradient(loss, model.trainable_variables)
             optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
 
-        strategy.run(replica_step)
+        two_replicas.run(replica_step)
 
     step()
     halves = []

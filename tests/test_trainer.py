@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from resnet import augmentation, schedules
 from resnet.data import digits
@@ -35,8 +34,8 @@ def test_same_seed_same_losses():
 
 
 @pytest.mark.slow
-def test_two_replicas():
-    trainer, history = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), epochs=8, batch_size=20)
+def test_two_replicas(two_replicas):
+    trainer, history = trained(two_replicas, epochs=8, batch_size=20)
     assert trainer.strategy.num_replicas_in_sync == 2
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
 
