@@ -31,14 +31,14 @@ def node(**fields):
 
 # Where the targets of a group lie.
 GROUPS = {
-    "data": "resnet.data.",
-    "model": "resnet.models.",
-    "optimizer": "keras.optimizers.",
-    "augmentation": "resnet.augmentation.",
-    "schedule": "resnet.schedules.",
-    "trainer": "resnet.trainer.",
+    "data": ("resnet.data.",),
+    "model": ("resnet.models.",),
+    "optimizer": ("keras.optimizers.", "resnet.optimizers."),
+    "augmentation": ("resnet.augmentation.",),
+    "schedule": ("resnet.schedules.",),
+    "trainer": ("resnet.trainer.",),
 }
-PLACES = {**GROUPS, "trainer.plateau": "resnet.schedules.Plateau"}
+PLACES = {**GROUPS, "trainer.plateau": ("resnet.schedules.Plateau",)}
 SOURCE = {
     "train_size": Count | None,
     "test_size": Count | None,
@@ -205,8 +205,9 @@ def check_node(path: str, values: dict) -> None:
     if not isinstance(target, str):
         raise ConfigError(f"{path}._target_: it says what to build, and is missing")
     if target in SCHEMAS:
-        if not target.startswith(PLACES.get(path, "")):
-            raise ConfigError(f"{path}._target_={target}: expected {PLACES[path]}...")
+        places = PLACES.get(path, ("",))
+        if not target.startswith(places):
+            raise ConfigError(f"{path}._target_={target}: expected {' or '.join(places)}...")
         _validate(f"{path}.", SCHEMAS[target], {k: v for k, v in values.items() if k != "_target_"})
     if target in LAYERS_PER_STAGE:
         _check_depth(path, values["depth"], LAYERS_PER_STAGE[target])
