@@ -17,6 +17,7 @@ from hydra.errors import (
     InstantiationException,
     MissingConfigException,
 )
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -84,6 +85,15 @@ def finished_run(config: DictConfig) -> Path:
     if not (directory / "model.keras").is_file():
         raise ConfigError(f"run={directory}: not finished yet, for there is no {directory}/model.keras")
     return directory
+
+
+def check_run_directory(config: DictConfig) -> None:
+    """Raise ConfigError if workers would each name the run after the time at which they started."""
+    hydra = HydraConfig.get()
+    named = any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
+    several = config.trainer.strategy._target_ == "resnet.distribution.multi_worker"
+    if several and hydra.mode == RunMode.RUN and not named:
+        raise ConfigError("trainer/strategy=multi_worker needs hydra.run.dir=DIR, the same for all workers")
 
 
 def record(config: DictConfig) -> dict[str, str]:
