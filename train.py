@@ -8,7 +8,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from conf.command import check_run_directory, command, record
+from conf.command import check_run_directory, command, record, threads
 from conf.schema import check
 
 
@@ -20,9 +20,10 @@ def train(config: DictConfig) -> float:
     import keras
     from hydra.utils import instantiate
 
-    from resnet.distribution import workers_stay
+    from resnet.distribution import use_threads, workers_stay
     from resnet.run import Run
 
+    use_threads(threads(config))
     directory, changes_allowed = HydraConfig.get().runtime.output_dir, config.changes == "allow"
     trainer = instantiate(config.trainer)  # first: it connects the workers, if there are several
     run = Run(directory, record(config), STARTED, trainer.strategy, changes_allowed)

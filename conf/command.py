@@ -30,6 +30,9 @@ def command(main) -> None:
     Exit code 1 after an error, 128 plus the signal's number after an interruption.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
+    # Launchers load jobs in processes of their own, which must find these packages too.
+    path = [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path)
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing
     try:
@@ -55,8 +58,9 @@ def resumed(arguments: list[str]) -> list[str]:
     if sweep.is_file():
         overrides = yaml.safe_load(sweep.read_text())["hydra"]["overrides"]
         hydra = [o for o in overrides["hydra"] if not o.startswith("hydra.mode=")]
-        place = f"hydra.sweep.dir={_quoted(directory)}"
-        return ["-m", *_last_of_each([*overrides["task"], *hydra], [*others, place])]
+        if "hydra/sweeper=optuna" not in hydra:  # whose study knows what is finished, and numbers anew
+            others.append(f"hydra.sweep.dir={_quoted(directory)}")
+        return ["-m", *_last_of_each([*overrides["task"], *hydra], others)]
     if run.is_file():
         place = f"hydra.run.dir={_quoted(directory)}"
         return _last_of_each(yaml.safe_load(run.read_text()), [*others, place])
@@ -94,6 +98,13 @@ def check_run_directory(config: DictConfig) -> None:
     several = config.trainer.strategy._target_ == "resnet.distribution.multi_worker"
     if several and hydra.mode == RunMode.RUN and not named:
         raise ConfigError("trainer/strategy=multi_worker needs hydra.run.dir=DIR, the same for all workers")
+
+
+def threads(config: DictConfig) -> int:
+    """Threads that TensorFlow is to use: those given, else an even share of this process's cores."""
+    cores = len(os.sched_getaffinity(0))
+    jobs = HydraConfig.get().launcher.get("n_jobs", 1)
+    return config.threads or max(1, cores // jobs if jobs > 0 else 1)
 
 
 def record(config: DictConfig) -> dict[str, str]:

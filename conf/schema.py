@@ -194,7 +194,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     ),
 }
 CONFIG = node(
-    seed=Natural, changes=Literal["refuse", "allow"], **dict.fromkeys(GROUPS, dict)
+    seed=Natural, threads=Count | None, changes=Literal["refuse", "allow"], **dict.fromkeys(GROUPS, dict)
 )
 LAYERS_PER_STAGE = {"resnet.models.plain": 6, "resnet.models.resnet_v1": 6, "resnet.models.resnet_v2": 9}
 

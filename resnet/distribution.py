@@ -16,6 +16,12 @@ from resnet.errors import UserError
 HEARTBEAT_SECONDS = 20.0
 
 
+def use_threads(number):
+    """Let TensorFlow run on so many threads; to be called before it runs anything."""
+    tf.config.threading.set_intra_op_parallelism_threads(number)
+    tf.config.threading.set_inter_op_parallelism_threads(number)
+
+
 def single():
     """The default device: the first GPU, or the CPU."""
     return tf.distribute.get_strategy()

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 import yaml
 from filelock import FileLock, Timeout
 
@@ -185,6 +186,7 @@ class Run:
             "parameters": trainer.model.count_params(),
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "precision": trainer.precision,
+            "threads": tf.config.threading.get_intra_op_parallelism_threads(),
             "replicas": self.strategy.num_replicas_in_sync,
             "seed": seed,
             "git_commit": git_commit(),
