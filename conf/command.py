@@ -101,10 +101,13 @@ def check_run_directory(config: DictConfig) -> None:
 
 
 def threads(config: DictConfig) -> int:
-    """Threads that TensorFlow is to use: those given, else an even share of this process's cores."""
-    cores = len(os.sched_getaffinity(0))
-    jobs = HydraConfig.get().launcher.get("n_jobs", 1)
-    return config.threads or max(1, cores // jobs if jobs > 0 else 1)
+    """Threads for TensorFlow: those given, else a job's share of the cores; 0 for its own choice."""
+    jobs = HydraConfig.get().launcher.get("n_jobs")
+    if config.threads or not jobs:
+        return config.threads or 0
+    from joblib import cpu_count, effective_n_jobs
+
+    return max(1, cpu_count() // effective_n_jobs(jobs))
 
 
 def record(config: DictConfig) -> dict[str, str]:

@@ -17,7 +17,7 @@ HEARTBEAT_SECONDS = 20.0
 
 
 def use_threads(number):
-    """Let TensorFlow run on so many threads; to be called before it runs anything."""
+    """Let TensorFlow run on so many threads, 0 for its own choice; before it runs anything."""
     tf.config.threading.set_intra_op_parallelism_threads(number)
     tf.config.threading.set_inter_op_parallelism_threads(number)
 
