@@ -8,27 +8,31 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from conf.command import command, record
+from conf.command import check_run_directory, command, record, threads
 from conf.schema import check
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def train(config: DictConfig) -> float:
     check(config)
+    check_run_directory(config)
 
     import keras
     from hydra.utils import instantiate
 
+    from resnet.distribution import use_threads, workers_stay
     from resnet.run import Run
 
-    directory = HydraConfig.get().runtime.output_dir
-    with Run(directory, record(config), STARTED, changes_allowed=config.changes == "allow") as run:
+    use_threads(threads(config))
+    directory, changes_allowed = HydraConfig.get().runtime.output_dir, config.changes == "allow"
+    trainer = instantiate(config.trainer)  # first: it connects the workers, if there are several
+    run = Run(directory, record(config), STARTED, trainer.strategy, changes_allowed)
+    with run, workers_stay(trainer.strategy):
         if run.result:
             return run.result["test_accuracy"]
         keras.utils.set_random_seed(config.seed)
         augment = instantiate(config.augmentation)
         dataset = augment.fit(instantiate(config.data))
-        trainer = instantiate(config.trainer)
         with trainer.scope():
             model = instantiate(
                 config.model, input_shape=dataset.image_shape, num_classes=dataset.num_classes

@@ -17,6 +17,7 @@ from hydra.errors import (
     InstantiationException,
     MissingConfigException,
 )
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,6 +30,9 @@ def command(main) -> None:
     Exit code 1 after an error, 128 plus the signal's number after an interruption.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
+    # Launchers load jobs in processes of their own, which must find these packages too.
+    path = [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path)
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing
     try:
@@ -54,8 +58,9 @@ def resumed(arguments: list[str]) -> list[str]:
     if sweep.is_file():
         overrides = yaml.safe_load(sweep.read_text())["hydra"]["overrides"]
         hydra = [o for o in overrides["hydra"] if not o.startswith("hydra.mode=")]
-        place = f"hydra.sweep.dir={_quoted(directory)}"
-        return ["-m", *_last_of_each([*overrides["task"], *hydra], [*others, place])]
+        if "hydra/sweeper=optuna" not in hydra:  # whose study knows what is finished, and numbers anew
+            others.append(f"hydra.sweep.dir={_quoted(directory)}")
+        return ["-m", *_last_of_each([*overrides["task"], *hydra], others)]
     if run.is_file():
         place = f"hydra.run.dir={_quoted(directory)}"
         return _last_of_each(yaml.safe_load(run.read_text()), [*others, place])
@@ -84,6 +89,25 @@ def finished_run(config: DictConfig) -> Path:
     if not (directory / "model.keras").is_file():
         raise ConfigError(f"run={directory}: not finished yet, for there is no {directory}/model.keras")
     return directory
+
+
+def check_run_directory(config: DictConfig) -> None:
+    """Raise ConfigError if workers would each name the run after the time at which they started."""
+    hydra = HydraConfig.get()
+    named = any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
+    several = config.trainer.strategy._target_ == "resnet.distribution.multi_worker"
+    if several and hydra.mode == RunMode.RUN and not named:
+        raise ConfigError("trainer/strategy=multi_worker needs hydra.run.dir=DIR, the same for all workers")
+
+
+def threads(config: DictConfig) -> int:
+    """Threads for TensorFlow: those given, else a job's share of the cores; 0 for its own choice."""
+    jobs = HydraConfig.get().launcher.get("n_jobs")
+    if config.threads or not jobs:
+        return config.threads or 0
+    from joblib import cpu_count, effective_n_jobs
+
+    return max(1, cpu_count() // effective_n_jobs(jobs))
 
 
 def record(config: DictConfig) -> dict[str, str]:

@@ -169,6 +169,13 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         min_delta=NotNegative,
         min_lr=NotNegative,
     ),
+    "resnet.distribution.single": node(),
+    "resnet.distribution.mirrored": node(devices=list[str] | None),
+    "resnet.distribution.multi_worker": node(
+        resolver=Literal["tf_config", "slurm"],
+        port=Annotated[int, Field(ge=1, lt=2**16)],
+        start_seconds=Positive | Count,
+    ),
     "resnet.trainer.Trainer": node(
         epochs=Count,
         batch_size=Count,
@@ -180,10 +187,15 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         keep_checkpoints=Count,
         histograms=bool,
         profile=Annotated[list[Count], Field(min_length=2, max_length=2)] | None,
+        strategy=dict,
+        synchronize_batch_norm=bool,
+        scale_rate_from=Count | None,
         seed=Natural,
     ),
 }
-CONFIG = node(seed=Natural, changes=Literal["refuse", "allow"], **dict.fromkeys(GROUPS, dict))
+CONFIG = node(
+    seed=Natural, threads=Count | None, changes=Literal["refuse", "allow"], **dict.fromkeys(GROUPS, dict)
+)
 LAYERS_PER_STAGE = {"resnet.models.plain": 6, "resnet.models.resnet_v1": 6, "resnet.models.resnet_v2": 9}
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 import keras
 import numpy as np
 
+from resnet.distribution import everyone
 from resnet.errors import Interrupted
 from resnet.files import PART, replacing
 
@@ -25,6 +26,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     One file holds it all: each variable, and as JSON what the trainer has to remember. SIGINT and
     SIGTERM raise Interrupted once the step at hand is saved; a second one ends the process at once.
+    Of several workers the chief writes, when its time has come or any of them got a signal.
 
     Args:
         directory: where the files lie; made if missing.
@@ -48,10 +50,10 @@ class Checkpoints(keras.callbacks.Callback):
         self.saved_at = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
-        due = time.monotonic() - self.saved_at > 60 * self.minutes
-        if due or self.signals.received or self.trainer.finished:
+        due, number = self._agreed()
+        if due or number or self.trainer.finished:
             self.save()
-        self._stop_if_asked()
+        self._stop(number)
 
     def on_epoch_end(self, epoch, logs=None):
         # A last epoch cut short by max_steps was saved before it was closed, so that it can go on.
@@ -59,7 +61,7 @@ class Checkpoints(keras.callbacks.Callback):
             watched = f"{self.trainer.watched_name}_accuracy"
             accuracies = [epoch[watched] for epoch in self.trainer.history if watched in epoch]
             self.save(best=logs[watched] >= max(accuracies))
-        self._stop_if_asked()
+        self._stop(self._agreed()[1])
 
     def on_train_end(self, logs=None):
         self.close()
@@ -73,12 +75,16 @@ class Checkpoints(keras.callbacks.Callback):
     def save(self, best=False):
         """Write a checkpoint, if it is the best as best.npz too, and remove the oldest beyond `keep`.
 
+        Workers must all call it; the chief writes.
+
         Raises UserError, and keeps what there is, if a weight is not finite or it cannot be written.
         """
         arrays, progress = self.trainer.state()
         bad = [name for name, array in arrays.items() if not np.all(np.isfinite(array))]
         if bad:
             raise self.trainer.diverged(f"{bad[0]} is not finite", self.trainer.step)
+        if not self.trainer.chief:
+            return
         notes = np.array(json.dumps({**progress, **self.notes()}))
         path = self.directory / f"step_{self.trainer.step:09}.npz"
         with replacing(path) as part:
@@ -94,11 +100,16 @@ class Checkpoints(keras.callbacks.Callback):
             damaged.rename(damaged.with_suffix(".damaged"))
         self.saved_at = time.monotonic()
 
-    def _stop_if_asked(self):
-        if self.signals.received:
-            name = signal.Signals(self.signals.received).name
-            message = f"stopped by {name} after step {self.trainer.step}"
-            raise Interrupted(self.signals.received, message)
+    def _agreed(self):
+        """Whether the chief's time to save has come, and a signal that any worker got, or None."""
+        due = time.monotonic() - self.saved_at > 60 * self.minutes
+        answers = everyone(self.trainer.strategy, [due, self.signals.received])
+        return answers[0][0], next((number for _, number in answers if number), None)
+
+    def _stop(self, number):
+        if number:
+            name = signal.Signals(number).name
+            raise Interrupted(number, f"stopped by {name} after step {self.trainer.step}")
 
 
 def checkpoints(directory):

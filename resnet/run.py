@@ -12,12 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 import yaml
 from filelock import FileLock, Timeout
 
 from resnet import architecture, evaluation, pictures
 from resnet.callbacks import Histograms, MetricsCsv, Profile, Progress, TensorBoard
 from resnet.checkpoints import Checkpoints, checkpoints, newest
+from resnet.distribution import everyone, is_chief
 from resnet.errors import UserError
 from resnet.files import replace_text, replacing
 from resnet.models import summary
@@ -29,34 +31,58 @@ PACKAGES = ("tensorflow", "keras", "hydra-core", "numpy")
 class Run:
     """One training in one directory, held by one process.
 
-    A context manager: an error that leaves it is written to result.json.
+    A context manager: an error that leaves it is written to result.json. Of several workers only the
+    chief writes; the others read its checkpoints, and say nothing but warnings.
 
     Args:
         directory: made by the caller; a run that was cut off there goes on.
         record: what `.hydra/` holds, text by file name; `config.yaml` is the configuration.
         started: when the program was launched, in seconds since the epoch.
+        strategy: the trainer's `tf.distribute.Strategy`, which connects the workers.
         changes_allowed: whether a run may go on with another configuration than it began with.
 
-    Raises UserError while another process runs in this directory, and for another configuration
-    unless allowed.
+    Raises UserError while another process runs in this directory, for another configuration unless
+    allowed, and where the workers' configurations differ.
     """
 
-    def __init__(self, directory, record, started, changes_allowed=False):
+    def __init__(self, directory, record, started, strategy, changes_allowed=False):
         self.directory = Path(directory)
         self.launched = self.started = started
+        self.strategy, self.chief = strategy, is_chief(strategy)
         self.config_text = record["config.yaml"]
         self.hparams = _hparams(record)
+        self.result = None
         self._checkpoints = self._tensorboard = None
         self._lock = FileLock(self.directory / ".lock", timeout=0)
+        if self.chief:
+            self._hold(record, changes_allowed)
+        else:
+            leave_the_log_to_the_chief()
+        self._agree()
+
+    def _hold(self, record, changes_allowed):
+        """Take the directory, or raise; then it is ours to write to."""
         try:
             self._lock.acquire()
         except Timeout as error:
-            raise UserError(f"{directory} is in use by another run; give another hydra.run.dir") from error
+            raise UserError(
+                f"{self.directory} is in use by another run; give another hydra.run.dir"
+            ) from error
         try:
             self.result = self._begin(record, changes_allowed)
         except BaseException:
             self._lock.release()
             raise
+
+    def _agree(self):
+        """Take the chief's result; raise unless all workers have its configuration."""
+        chief, *workers = everyone(self.strategy, [self.config_text, self.result])
+        self.result = chief[1]
+        for number, (config_text, _) in enumerate(workers, 1):
+            if changed := changes(chief[0], config_text):
+                raise UserError(f"worker {number} and the chief differ: {'; '.join(changed)}")
+        if workers:
+            log.info("%d replicas on %d workers", self.strategy.num_replicas_in_sync, 1 + len(workers))
 
     def __enter__(self):
         return self
@@ -77,6 +103,8 @@ class Run:
 
     def describe(self, trainer):
         """Print the model's summary; write it, the data's names and pictures of both beside the logs."""
+        if not self.chief:
+            return
         text = summary(trainer.model)
         print(text)
         replace_text(self.directory / "summary.txt", text + "\n")
@@ -90,6 +118,12 @@ class Run:
     def resume(self, trainer):
         """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""
         found = newest(self.directory / "checkpoints")
+        steps = everyone(self.strategy, found and found[1]["step"])
+        if len(set(steps)) > 1:
+            raise UserError(
+                f"the workers find checkpoints of different steps: {steps}\n"
+                "give all of them one hydra.run.dir, on storage that they share"
+            )
         if found is None:
             if checkpoints(self.directory / "checkpoints"):
                 log.warning("no checkpoint in %s is whole; beginning anew", self.directory)
@@ -108,6 +142,8 @@ class Run:
             trainer.checkpoint_minutes,
             trainer.keep_checkpoints,
         )
+        if not self.chief:
+            return [self._checkpoints]
         self._tensorboard = TensorBoard(
             self.directory / "tensorboard",
             f"{self.directory.name} in {self.directory.parent}",
@@ -131,9 +167,10 @@ class Run:
 
     def finish(self, trainer, test, seed):
         """Write model, pictures and result, given what `trainer.evaluate` says of the test images."""
-        with replacing(self.directory / "model.keras") as part:
-            trainer.model.save(part)
-        self._show(trainer, test)
+        if self.chief:
+            with replacing(self.directory / "model.keras") as part:
+                trainer.model.save(part)
+            self._show(trainer, test)
         history = trainer.history
         accuracies = [epoch["test_accuracy"] for epoch in history if "test_accuracy" in epoch]
         self.result = {
@@ -149,6 +186,8 @@ class Run:
             "parameters": trainer.model.count_params(),
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "precision": trainer.precision,
+            "threads": tf.config.threading.get_intra_op_parallelism_threads(),
+            "replicas": self.strategy.num_replicas_in_sync,
             "seed": seed,
             "git_commit": git_commit(),
             "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
@@ -161,6 +200,7 @@ class Run:
             time.strftime("%H:%M:%S", time.gmtime(self.result["elapsed_seconds"])),
             self.directory,
         )
+        everyone(self.strategy, "done")  # who leaves earlier would look like a worker that died
         return self.result
 
     def _show(self, trainer, test):
@@ -194,13 +234,7 @@ class Run:
         path = self.directory / ".hydra" / "config.yaml"
         if not path.exists():
             return []
-        old, new = (_flat(yaml.safe_load(text)) for text in (path.read_text(), self.config_text))
-        keys = sorted({*old, *new} - {"changes"})
-        return [
-            f"{key}={new.get(key, 'absent')}, it was {old.get(key, 'absent')}"
-            for key in keys
-            if old.get(key, "absent") != new.get(key, "absent")
-        ]
+        return changes(path.read_text(), self.config_text)
 
     def _finished(self):
         path = self.directory / "result.json"
@@ -219,7 +253,28 @@ class Run:
         return pictures
 
     def _write_result(self, result):
-        replace_text(self.directory / "result.json", json.dumps(result, indent=2) + "\n")
+        if self.chief:
+            replace_text(self.directory / "result.json", json.dumps(result, indent=2) + "\n")
+
+
+def leave_the_log_to_the_chief():
+    """Log warnings only, and not to files."""
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def changes(before, after):
+    """How one configuration, as YAML, differs from the one before: a text a key."""
+    old, new = (_flat(yaml.safe_load(text)) for text in (before, after))
+    keys = sorted({*old, *new} - {"changes"})
+    return [
+        f"{key}={new.get(key, 'absent')}, it was {old.get(key, 'absent')}"
+        for key in keys
+        if old.get(key, "absent") != new.get(key, "absent")
+    ]
 
 
 def _flat(tree, prefix=""):

@@ -9,7 +9,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from resnet.augmentation import Batch
+from resnet.distribution import everyone, is_chief, single
 from resnet.errors import UserError
+from resnet.layers import synchronize
 
 log = logging.getLogger(__name__)
 STEPS_PER_CALL = 16
@@ -30,13 +32,13 @@ def native_bfloat16():
         return False
 
 
-def set_precision(precision):
+def set_precision(precision, strategy):
     """Make float32 or mixed bfloat16 (float32 weights, statistics and loss) Keras' policy.
 
-    `auto` takes bfloat16 where the hardware has it. Returns the name of what was chosen.
+    `auto` takes bfloat16 where the chief's hardware has it. Returns the name of what was chosen.
     """
     if precision == "auto":
-        precision = "bfloat16" if native_bfloat16() else "float32"
+        precision = everyone(strategy, "bfloat16" if native_bfloat16() else "float32")[0]
         log.info("precision auto: %s", precision)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
     return precision
@@ -57,7 +59,12 @@ class Trainer:
         histograms: whether TensorBoard gets those of weights and gradients after each epoch.
         profile: (first, last), the steps after which a profile begins and ends, or None.
         seed: of the order of the images and of their augmentation.
-        strategy: a `tf.distribute.Strategy`; None for the default one.
+        strategy: a `tf.distribute.Strategy`, from `distribution`; None for the default one.
+        synchronize_batch_norm: whether batch statistics are those of all replicas, not of each one.
+        scale_rate_from: the batch size that the optimizer's rate is for; the rate then grows in
+            proportion to `batch_size` (Goyal et al. 2017, section 2.1). None: it stays.
+
+    Raises UserError unless `batch_size` divides among the replicas.
     """
 
     def __init__(
@@ -74,6 +81,8 @@ class Trainer:
         profile=None,
         seed=1,
         strategy=None,
+        synchronize_batch_norm=False,
+        scale_rate_from=None,
     ):
         self.epochs = epochs
         self.batch_size = batch_size
@@ -84,14 +93,18 @@ class Trainer:
         self.histograms = histograms
         self.profile = profile
         self.seed = seed
-        self.strategy = strategy or tf.distribute.get_strategy()
-        self.precision = set_precision(precision)
+        self.strategy = strategy or single()
+        self.chief = is_chief(self.strategy)
+        self.synchronize_batch_norm = synchronize_batch_norm
+        self.scale_rate_from = scale_rate_from
+        self.precision = set_precision(precision, self.strategy)
         self.step = 0
         self.history = []
         self.first_step_at = None
         self._steps_per_call = 1
         if deterministic:
             tf.config.experimental.enable_op_determinism()
+        self._check_batch_size()
 
     def scope(self):
         """Where model and optimizer must be built."""
@@ -107,8 +120,14 @@ class Trainer:
         self.model, self.optimizer, self.dataset = model, optimizer, dataset
         self.schedule, self.augment = schedule, augment
         self.base_rate = float(str(optimizer.learning_rate.numpy()))  # 0.001, not the float32 nearest to it
+        if self.scale_rate_from:
+            scaled = self.base_rate * self.batch_size / self.scale_rate_from
+            log.info("learning rate %.4g, scaled from %.4g", scaled, self.base_rate)
+            self.base_rate = scaled
         self.watched_name, self.watched = dataset.watched
         with self.scope():
+            if self.synchronize_batch_norm and self.strategy.num_replicas_in_sync > 1:
+                synchronize(model)
             optimizer.build(model.trainable_variables)
             self.metrics = {
                 "loss": keras.metrics.Mean(),
@@ -258,7 +277,8 @@ class Trainer:
             images += indices.size
             now = time.perf_counter()
             self.first_step_at = self.first_step_at or time.time()
-            self._steps_per_call = max(1, int(SECONDS_PER_CALL * len(indices) / (now - called)))
+            fitting = max(1, int(SECONDS_PER_CALL * len(indices) / (now - called)))
+            self._steps_per_call = everyone(self.strategy, fitting)[0]
             logs = {
                 **self._read_metrics(),
                 "learning_rate": rates[-1],
@@ -366,6 +386,15 @@ class Trainer:
 
     def _read_metrics(self):
         return {name: float(metric.result()) for name, metric in self.metrics.items()}
+
+    def _check_batch_size(self):
+        size, replicas = self.batch_size, self.strategy.num_replicas_in_sync
+        if size % replicas:
+            nearest = [n for n in (size // replicas * replicas, -(-size // replicas) * replicas) if n]
+            raise UserError(
+                f"trainer.batch_size={size} does not divide among {replicas} replicas; "
+                f"nearest: {' and '.join(map(str, nearest))}"
+            )
 
     def _check_finite(self, losses):
         for i in np.flatnonzero(~np.isfinite(losses))[:1]:

@@ -35,7 +35,7 @@ def composed(*overrides):
     return config
 
 
-@pytest.mark.parametrize("option", options(*GROUPS))
+@pytest.mark.parametrize("option", options(*GROUPS, "trainer/strategy"))
 def test_composes(option):
     composed(option)
 

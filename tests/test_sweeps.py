@@ -1,0 +1,92 @@
+"""Many trainings: what Hydra's launchers and sweepers do with train.py."""
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from tests.entry_point import ROOT, TINY, result, start, train
+
+STEPS = (*TINY, "trainer.batch_size=10", "trainer.max_steps=20", "trainer.deterministic=true")
+BAD_AND_GOOD = ("optimizer=sgd", "optimizer.learning_rate=1e20,0.01")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "threads"),
+    [
+        (("joblib", "hydra.launcher.n_jobs=2"), max(1, len(os.sched_getaffinity(0)) // 2)),
+        (("submitit_local", "threads=1"), 1),
+    ],
+)
+def test_a_job_that_fails_stays_alone_and_a_finished_one_is_not_run_again(launcher, threads, tmp_path):
+    name, option = launcher
+    pytest.importorskip(f"hydra_plugins.hydra_{name.split('_')[0]}_launcher")
+    sweep = tmp_path / "sweep"
+    command = ("-m", *STEPS, *BAD_AND_GOOD, f"hydra/launcher={name}", option, f"hydra.sweep.dir={sweep}")
+    done = train(*command, cwd=tmp_path)
+    assert done.returncode == 1
+    assert [result(sweep / job)["status"] for job in "01"] == ["failed", "finished"]
+    assert "lower optimizer.learning_rate" in done.stderr
+    assert result(sweep / "1")["threads"] == threads
+
+    before = (sweep / "1" / "result.json").stat()
+    assert train(*command, cwd=tmp_path).returncode == 1
+    assert (sweep / "1" / "result.json").stat() == before
+    assert "is finished" in (sweep / "1" / "train.log").read_text()
+
+
+def test_slurm_composes():
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    overrides = [
+        "hydra/launcher=submitit_slurm",
+        "hydra.launcher.partition=gpu",
+        "hydra.launcher.gpus_per_node=1",
+    ]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        launcher = compose("config", overrides, return_hydra_config=True).hydra.launcher
+    assert launcher._target_.endswith("SlurmLauncher")
+    assert launcher.partition == "gpu"
+
+
+def trials(path):
+    """States of the trials of the study in `path`, in their order."""
+    if not path.exists():
+        return []
+    with sqlite3.connect(path) as database:
+        try:
+            return [state for (state,) in database.execute("select state from trials order by number")]
+        except sqlite3.OperationalError:
+            return []
+
+
+@pytest.mark.slow
+def test_a_study_is_stopped_and_goes_on(tmp_path):
+    """Killed with its second trial under way; a third fails, which ends neither study nor sweep."""
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    study = (
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.storage=sqlite:///study.db",
+        "hydra.sweeper.study_name=rate",
+        "hydra.sweeper.direction=maximize",
+        "hydra.sweeper.n_jobs=1",
+        "hydra.sweeper.max_failure_rate=1",
+    )
+    database: Path = tmp_path / "study.db"
+    rate = "optimizer.learning_rate=interval(0.01, 0.02)"
+    process = start("-m", *STEPS, "optimizer=sgd", rate, *study, cwd=tmp_path)
+    while len(trials(database)) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.kill()
+    process.communicate()
+    assert trials(database) == ["COMPLETE", "RUNNING"]
+
+    rate = "optimizer.learning_rate=interval(1e20, 1e21)"
+    done = train("-m", *STEPS, "optimizer=sgd", rate, *study, "hydra.sweeper.n_trials=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert trials(database) == ["COMPLETE", "RUNNING", "FAIL"]
+    assert "Best value" in done.stdout
