@@ -29,9 +29,11 @@ from hydra.core.hydra_config import HydraConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf, open_dict
+from PIL import Image
 
 from conf.command import command
 from conf.schema import SCHEMAS, check
+from resnet import figures
 from resnet.checkpoints import newest
 from resnet.data import archive, cifar
 from resnet.data.cifar import CIFAR10
@@ -65,7 +67,7 @@ CHEAP = {
         "resnet_imagenet": "model.depth=18",
         "plain_imagenet": "model.depth=18",
     },
-    "data": {"digits": "data.train_size=20", "synthetic": "data.train_size=20"},
+    "data": {"synthetic": "data.train_images=40", "digits": "data.train_size=20"},
     "trainer": {"default": "trainer.batch_size=10"},
 }
 ONE_STEP = ("++data.test_size=10", "++trainer.max_steps=1", "++trainer.profile=null")
@@ -140,10 +142,13 @@ def argument_lists(draw):
 
 @pytest.fixture(scope="module")
 def in_process():
-    """train.py's own function can be called often: no traces, no downloads, nothing that stays on."""
+    """train.py's own function, called often: no traces, no drawing, no downloads, nothing that stays on."""
+    pixel = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(pixel, "png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
         patch.setattr(archive, "download", refuse_to_download)
+        patch.setattr(figures, "png", lambda figure: pixel.getvalue())
         tf.config.run_functions_eagerly(True)
         yield patch
         tf.config.run_functions_eagerly(False)
