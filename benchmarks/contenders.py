@@ -107,10 +107,10 @@ def trainer(network, precision, directory, step_done):
         config = compose("config", [f"{key}={value}" for key, value in overrides.items()])
     record = {"config.yaml": OmegaConf.to_yaml(config)}
     with TemporaryDirectory() as outputs, Run(outputs, record, time.time()) as run:
-        dataset, training = instantiate(config.data), instantiate(config.trainer)
+        augment, training = instantiate(config.augmentation), instantiate(config.trainer)
+        dataset = augment.fit(instantiate(config.data))
         model = instantiate(config.model, input_shape=dataset.image_shape, num_classes=10)
-        optimizer = instantiate(config.optimizer)
-        schedule, augment = instantiate(config.schedule), instantiate(config.augmentation)
+        optimizer, schedule = instantiate(config.optimizer), instantiate(config.schedule)
         training.compile(model, optimizer, schedule, augment, dataset)
 
         class Report(keras.callbacks.Callback):

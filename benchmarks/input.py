@@ -30,17 +30,15 @@ def graph_batches(dataset, batch):
 
     from resnet.augmentation import Batch, shift_flip
 
-    augment, images, labels = (
-        shift_flip(),
-        tf.constant(dataset.train.images),
-        tf.constant(dataset.train.labels),
-    )
+    augment, normalization = shift_flip(), dataset.normalization
+    images, labels = tf.constant(dataset.train.images), tf.constant(dataset.train.labels)
 
     @tf.function(jit_compile=False)
     def make(indices, step):
-        pictures = dataset.normalization(tf.cast(tf.gather(images, indices), tf.float32))
+        scaled = normalization.scale(tf.cast(tf.gather(images, indices), tf.float32))
         target = tf.one_hot(tf.gather(labels, indices), dataset.num_classes)
-        return augment(Batch(pictures, target, indices, step), tf.stack([1, step]))[:2]
+        made = augment(Batch(scaled, target, indices, step), tf.stack([1, step]))
+        return normalization.standardize(made.images), made.labels
 
     random, step = np.random.default_rng(1), 0
     while True:
