@@ -106,8 +106,8 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         **CONVOLUTION,
         **NORMALIZATION,
     ),
-    "keras.optimizers.Adam": node(learning_rate=Positive, beta_1=Share, beta_2=Share, epsilon=Positive),
-    "keras.optimizers.AdamW": node(
+    "resnet.optimizers.Adam": node(learning_rate=Positive, beta_1=Share, beta_2=Share, epsilon=Positive),
+    "resnet.optimizers.AdamW": node(
         learning_rate=Positive, weight_decay=NotNegative, beta_1=Share, beta_2=Share, epsilon=Positive
     ),
     "resnet.optimizers.Muon": node(

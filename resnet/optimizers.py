@@ -1,13 +1,46 @@
-"""What Keras' optimizers lack: Muon for convolutions."""
+"""What Keras' optimizers lack: an Adam of one operation a variable, and Muon for convolutions."""
 
 import math
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
+class _InOneOperation:
+    """Adam's update (Kingma and Ba 2015, algorithm 1) by `ResourceApplyAdam`; else Keras' own."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        if self.amsgrad or isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable, learning_rate)
+            return
+        index, step = self._get_variable_index(variable), tf.cast(self.iterations + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=self.beta_1**step,
+            beta2_power=self.beta_2**step,
+            lr=tf.cast(learning_rate, variable.dtype),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.cast(gradient, variable.dtype),
+        )
+
+
 @keras.saving.register_keras_serializable("resnet")
-class Muon(keras.optimizers.AdamW):
+class Adam(_InOneOperation, keras.optimizers.Adam):
+    """`keras.optimizers.Adam`: same arguments, variables and results."""
+
+
+@keras.saving.register_keras_serializable("resnet")
+class AdamW(_InOneOperation, keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW` (Loshchilov and Hutter 2019): same arguments, variables and results."""
+
+
+@keras.saving.register_keras_serializable("resnet")
+class Muon(AdamW):
     """Orthogonalised momentum for convolution kernels (Jordan et al. 2024); Adam for all other weights.
 
     A kernel `(height, width, in, out)`, or each of a stage's stacked `(repeats, height, width, in, out)`,

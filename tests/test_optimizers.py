@@ -1,8 +1,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy.linalg import polar
 
+from resnet import optimizers
 from resnet.models import resnet_v1
 from resnet.optimizers import Muon
 
@@ -59,3 +61,52 @@ def test_it_trains():
     model.compile(Muon(2e-3), loss)
     losses = model.fit(images, labels, batch_size=32, epochs=8, verbose=0).history["loss"]
     assert losses[-1] < 0.5 * losses[0]
+
+
+SHAPES = [(3, 3, 4, 8), (8,), ()]
+
+
+def stepped(kind, steps=20, sparse=False, **options):
+    """Weights and the optimizer's variables after steps whose rate and gradients change."""
+    random = np.random.default_rng(0)
+    weights = [keras.Variable(random.normal(size=shape).astype("float32")) for shape in SHAPES]
+    optimizer = kind(learning_rate=0.1, **options)
+    optimizer.build(weights)
+    for step in range(steps):
+        optimizer.learning_rate = 0.1 / (1 + step)
+        gradients = [tf.constant(random.normal(size=shape).astype("float32")) for shape in SHAPES]
+        if sparse:
+            gradients[1] = tf.IndexedSlices(gradients[1][:2], tf.constant([0, 5]), tf.constant([8]))
+        optimizer.apply(gradients)
+    return [np.array(variable) for variable in weights + optimizer.variables]
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+@pytest.mark.parametrize(
+    "options", [{}, {"beta_1": 0.5, "epsilon": 0.1}, {"amsgrad": True}, {"clipnorm": 0.1}, {"sparse": True}]
+)
+def test_adam_is_that_of_keras(name, options):
+    ours, keras_own = (stepped(getattr(module, name), **options) for module in (optimizers, keras.optimizers))
+    for value, expected in zip(ours, keras_own, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=2e-5, atol=3e-6)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_adam_is_saved_as_what_it_is(name):
+    optimizer = getattr(optimizers, name)(learning_rate=0.01, beta_1=0.8)
+    copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert type(copy) is type(optimizer)
+    assert copy.get_config() == optimizer.get_config()
+
+
+def test_one_operation_a_variable():
+    weights = [keras.Variable(np.ones(shape, "float32")) for shape in SHAPES]
+    optimizer = optimizers.Adam()
+    optimizer.build(weights)
+
+    @tf.function
+    def apply():
+        optimizer.apply([tf.ones(shape) for shape in SHAPES])
+
+    operations = [op.type for op in apply.get_concrete_function().graph.get_operations()]
+    assert operations.count("ResourceApplyAdam") == len(SHAPES)

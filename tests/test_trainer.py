@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from resnet import augmentation, schedules
+from resnet import augmentation, optimizers, schedules
 from resnet.data import digits
 from resnet.errors import UserError
 from resnet.models import resnet_v1
@@ -19,7 +19,7 @@ def trained(strategy=None, optimizer=None, **options):
     trainer = Trainer(**{"epochs": 2, "batch_size": 50, "strategy": strategy} | options)
     with trainer.scope():
         model = resnet_v1(dataset.image_shape, 10, depth=14)
-        optimizer = optimizer or keras.optimizers.Adam(1e-3)
+        optimizer = optimizer or optimizers.Adam(1e-3)
     trainer.compile(model, optimizer, schedules.Constant(), augmentation.shift_flip(), dataset)
     return trainer, trainer.fit()
 
