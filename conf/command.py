@@ -94,10 +94,10 @@ def finished_run(config: DictConfig) -> Path:
 def check_run_directory(config: DictConfig) -> None:
     """Raise ConfigError if workers would each name the run after the time at which they started."""
     hydra = HydraConfig.get()
-    named = any(override.startswith("hydra.run.dir=") for override in hydra.overrides.hydra)
-    several = config.trainer.strategy._target_ == "resnet.distribution.multi_worker"
-    if several and hydra.mode == RunMode.RUN and not named:
-        raise ConfigError("trainer/strategy=multi_worker needs hydra.run.dir=DIR, the same for all workers")
+    key = "hydra.run.dir" if hydra.mode == RunMode.RUN else "hydra.sweep.dir"
+    named = any(override.startswith(f"{key}=") for override in hydra.overrides.hydra)
+    if config.trainer.strategy._target_ == "resnet.distribution.multi_worker" and not named:
+        raise ConfigError(f"trainer/strategy=multi_worker needs {key}=DIR, the same for all workers")
 
 
 def threads(config: DictConfig) -> int:

@@ -31,14 +31,22 @@ def mirrored(devices=None):
     """All GPUs of this host, or `devices` such as `["GPU:0", "GPU:2"]`. UserError where there are none."""
     if not devices and not tf.config.list_physical_devices("GPU"):
         raise UserError("trainer/strategy=mirrored: this host has no GPU; give trainer/strategy=single")
-    return tf.distribute.MirroredStrategy(devices and list(devices))
+    return _mirrored(devices and tuple(devices))
 
 
+@functools.cache
+def _mirrored(devices):
+    # One for all trainings of a process: the collectives of a second would take the first's for theirs.
+    return tf.distribute.MirroredStrategy(devices)
+
+
+@functools.cache
 def multi_worker(resolver="tf_config", port=8888, start_seconds=300):
     """This process as one of the workers of a cluster, on all GPUs of its own or on the CPU.
 
-    To be called before TensorFlow runs anything. A worker that dies later makes every collective
-    operation of the others raise tf.errors.UnavailableError within about HEARTBEAT_SECONDS.
+    One strategy serves all trainings of a process; the first call must come before TensorFlow runs
+    anything. A worker that dies makes every collective operation of the others raise
+    tf.errors.UnavailableError within about HEARTBEAT_SECONDS.
 
     Args:
         resolver: `tf_config` takes the cluster from TF_CONFIG, `slurm` from the job step that runs this.

@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 from hypothesis import settings
 
+from resnet.distribution import mirrored
+
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
@@ -18,5 +20,4 @@ settings.load_profile("suite")
 
 @pytest.fixture(scope="session")
 def two_replicas():
-    """One for all tests: the collectives of a second in the same process take the first's for theirs."""
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    return mirrored(["CPU:0", "CPU:1"])

@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from resnet.checkpoints import checkpoints, newest
 from resnet.distribution import meet, multi_worker
@@ -55,24 +54,20 @@ def test_workers_give_the_weights_of_one_process(alone, number, resolver, tmp_pa
         assert sorted(seen) == list(range(worker.IMAGES))
 
 
-def two_devices():
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
-
 @pytest.mark.slow
-def test_mirrored_devices_give_the_weights_of_one(alone):
-    weights, _ = worker.trained(two_devices(), depth=8, stage="unrolled", steps=20)
+def test_mirrored_devices_give_the_weights_of_one(two_replicas, alone):
+    weights, _ = worker.trained(two_replicas, depth=8, stage="unrolled", steps=20)
     assert_same(weights, {name: alone[0][name] for name in weights})
 
 
-def test_mirrored_devices_cannot_synchronize_looped_stages():
+def test_mirrored_devices_cannot_synchronize_looped_stages(two_replicas):
     with pytest.raises(UserError, match="model.stage=unrolled"):
-        worker.trained(two_devices(), depth=14, stage="looped", steps=1)
+        worker.trained(two_replicas, depth=14, stage="looped", steps=1)
 
 
-def test_a_batch_that_does_not_divide():
+def test_a_batch_that_does_not_divide(two_replicas):
     with pytest.raises(UserError, match="20 and 22"):
-        Trainer(epochs=1, batch_size=21, strategy=two_devices())
+        Trainer(epochs=1, batch_size=21, strategy=two_replicas)
 
 
 @pytest.mark.parametrize(

@@ -82,3 +82,9 @@ def test_batch_larger_than_data():
 def test_a_loss_that_is_not_finite_stops_the_run():
     with pytest.raises(UserError, match="learning rate"):
         trained(optimizer=keras.optimizers.SGD(1e20), epochs=4)
+
+
+def test_the_rate_grows_with_the_batch_where_asked():
+    _, scaled = trained(epochs=1, scale_rate_from=25)
+    _, kept = trained(epochs=1)
+    assert [e["learning_rate"] for e in (*scaled, *kept)] == pytest.approx([2e-3, 1e-3])
