@@ -63,10 +63,11 @@ def bare(network, precision, directory, step_done):
     import keras
     import tensorflow as tf
 
+    from resnet.optimizers import Adam
     from resnet.trainer import STEPS_PER_CALL, set_precision
 
-    set_precision(precision)
-    dataset, model, optimizer = load(directory), network.build(), keras.optimizers.Adam(1e-3)
+    set_precision(precision, tf.distribute.get_strategy())
+    dataset, model, optimizer = load(directory), network.build(), Adam(1e-3)
     optimizer.build(model.trainable_variables)
     images = tf.constant(dataset.normalization(dataset.train.images[: network.batch].astype("float32")))
     labels = tf.constant(dataset.train.labels[: network.batch])
@@ -105,13 +106,15 @@ def trainer(network, precision, directory, step_done):
     }
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", [f"{key}={value}" for key, value in overrides.items()])
-    record = {"config.yaml": OmegaConf.to_yaml(config)}
-    with TemporaryDirectory() as outputs, Run(outputs, record, time.time()) as run:
-        augment, training = instantiate(config.augmentation), instantiate(config.trainer)
+    record = {"config.yaml": OmegaConf.to_yaml(config), "overrides.yaml": "[]"}
+    training = instantiate(config.trainer)
+    with TemporaryDirectory() as outputs, Run(outputs, record, time.time(), training.strategy) as run:
+        augment = instantiate(config.augmentation)
         dataset = augment.fit(instantiate(config.data))
         model = instantiate(config.model, input_shape=dataset.image_shape, num_classes=10)
         optimizer, schedule = instantiate(config.optimizer), instantiate(config.schedule)
         training.compile(model, optimizer, schedule, augment, dataset)
+        run.describe(training)
 
         class Report(keras.callbacks.Callback):
             done = 0
@@ -131,7 +134,7 @@ def stock(network, precision, directory, step_done):
     from benchmarks.stock import stock_layers
     from resnet.trainer import set_precision
 
-    set_precision(precision)
+    set_precision(precision, tf.distribute.get_strategy())
     dataset = load(directory)
     with stock_layers():
         model = network.build("unrolled")
