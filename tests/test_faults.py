@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from filelock import FileLock
 from tensorboard.compat.proto.event_pb2 import Event
 
@@ -219,7 +220,8 @@ def test_a_batch_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
 
 def new_run(directory, config="seed: 1\n", **options):
-    return Run(directory, {"config.yaml": config, "overrides.yaml": "[]\n"}, 0.0, **options)
+    record = {"config.yaml": config, "overrides.yaml": "[]\n"}
+    return Run(directory, record, 0.0, tf.distribute.get_strategy(), **options)
 
 
 def test_one_process_holds_a_directory(tmp_path):
