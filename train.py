@@ -23,7 +23,8 @@ def train(config: DictConfig) -> float:
     from resnet.distribution import use_threads, workers_stay
     from resnet.run import Run
 
-    use_threads(threads(config))
+    if number := threads(config):
+        use_threads(number)
     directory, changes_allowed = HydraConfig.get().runtime.output_dir, config.changes == "allow"
     trainer = instantiate(config.trainer)  # first: it connects the workers, if there are several
     run = Run(directory, record(config), STARTED, trainer.strategy, changes_allowed)

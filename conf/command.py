@@ -100,11 +100,11 @@ def check_run_directory(config: DictConfig) -> None:
         raise ConfigError(f"trainer/strategy=multi_worker needs {key}=DIR, the same for all workers")
 
 
-def threads(config: DictConfig) -> int:
-    """Threads for TensorFlow: those given, else a job's share of the cores; 0 for its own choice."""
+def threads(config: DictConfig) -> int | None:
+    """Threads for TensorFlow: those given, else a job's share of the cores; None for its own choice."""
     jobs = HydraConfig.get().launcher.get("n_jobs")
     if config.threads or not jobs:
-        return config.threads or 0
+        return config.threads
     from joblib import cpu_count, effective_n_jobs
 
     return max(1, cpu_count() // effective_n_jobs(jobs))

@@ -17,9 +17,15 @@ HEARTBEAT_SECONDS = 20.0
 
 
 def use_threads(number):
-    """Let TensorFlow run on so many threads, 0 for its own choice; before it runs anything."""
-    tf.config.threading.set_intra_op_parallelism_threads(number)
-    tf.config.threading.set_inter_op_parallelism_threads(number)
+    """Let TensorFlow run on so many threads. Raises UserError where it runs already, on another number."""
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(number)
+        tf.config.threading.set_inter_op_parallelism_threads(number)
+    except RuntimeError as error:
+        raise UserError(
+            f"threads={number}: an earlier job of this process runs on another number\n"
+            "give all jobs the same, or hydra/launcher=joblib, which has a process for each"
+        ) from error
 
 
 def single():
