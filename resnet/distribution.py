@@ -84,7 +84,8 @@ def from_tf_config():
     try:
         config = json.loads(os.environ["TF_CONFIG"])
         workers, place = config["cluster"], config["task"]
-        {"chief": None, "worker": None}[place["type"]]
+        if place["type"] not in ("chief", "worker"):
+            raise ValueError(place["type"])
         workers[place["type"]][place["index"]]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise UserError(
@@ -195,7 +196,8 @@ def everyone(strategy, value):
     text = tf.constant([*json.dumps(value).encode(), ord("\n")], tf.int32)  # collectives know no bytes
     with workers_stay(strategy):
         gathered = _gathering(strategy)(text).numpy()
-    return [json.loads(line) for line in bytes(gathered.tolist()).splitlines()]
+    lines = bytes(gathered.tolist()).splitlines()
+    return [json.loads(line) for line in lines[:: len(strategy.extended.worker_devices)]]
 
 
 @functools.cache
