@@ -1,9 +1,10 @@
-# make setup | train | test | fuzz | check; ARGS="..." passes overrides to train.py
+# make setup | train | test | fuzz | check | bench; ARGS="..." passes overrides to train.py, DATA is where CIFAR-10 lies
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= experiment=demo
+DATA ?= data
 
-.PHONY: setup train test fuzz check
+.PHONY: setup train test fuzz check bench
 
 setup: .venv/.complete
 
@@ -25,3 +26,6 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python -m benchmarks.throughput --data $(DATA)

@@ -20,16 +20,18 @@ EVALUATION_BATCH = 500
 
 
 def native_bfloat16():
-    """Whether the device that trains has bfloat16 arithmetic of its own."""
+    """What gives the device that trains bfloat16 arithmetic of its own, or None."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
-        return details.get("compute_capability", (0, 0)) >= (8, 0)
+        capability = details.get("compute_capability", (0, 0))
+        return f"compute capability {'.'.join(map(str, capability))}" if capability >= (8, 0) else None
     try:
         with open("/proc/cpuinfo") as file:
-            return any(flag in file.read() for flag in ("avx512_bf16", "amx_bf16"))
+            words = set(file.read().split())
     except OSError:
-        return False
+        return None
+    return " and ".join(sorted(words & {"avx512_bf16", "amx_bf16"})) or None
 
 
 def set_precision(precision, strategy):
@@ -38,8 +40,9 @@ def set_precision(precision, strategy):
     `auto` takes bfloat16 where the chief's hardware has it. Returns the name of what was chosen.
     """
     if precision == "auto":
-        precision = everyone(strategy, "bfloat16" if native_bfloat16() else "float32")[0]
-        log.info("precision auto: %s", precision)
+        native = native_bfloat16()
+        precision = everyone(strategy, "bfloat16" if native else "float32")[0]
+        log.info("precision auto: %s; bfloat16 hardware: %s", precision, native or "none")
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
     return precision
 
