@@ -5,7 +5,7 @@ from math import pi
 import tensorflow as tf
 
 from resnet.augmentation.affine import FILL_MODES, sample
-from resnet.augmentation.transform import Transform, fold_in, mirror, uniform
+from resnet.augmentation.transform import Transform, each, fold_in, mirror, uniform
 
 
 def image_data_generator(
@@ -132,13 +132,13 @@ def transform(images, drawn, fill_mode, cval):
     if drawn.keys() & {"theta", "tx", "ty", "shear", "zx", "zy"}:
         images = sample(images, *_matrices(drawn, tf.shape(images)[0]), fill_mode, cval)
     if "channel_shift_intensity" in drawn:
-        images = _shift_channels(images, _each(drawn["channel_shift_intensity"]))
+        images = _shift_channels(images, each(drawn["channel_shift_intensity"]))
     if "flip_horizontal" in drawn:
         images = mirror(images, drawn["flip_horizontal"], axis=2)
     if "flip_vertical" in drawn:
         images = mirror(images, drawn["flip_vertical"], axis=1)
     if "brightness" in drawn:
-        images = _brighten(images, _each(drawn["brightness"]))
+        images = _brighten(images, each(drawn["brightness"]))
     return images
 
 
@@ -172,8 +172,3 @@ def _brighten(images, factor):
 def _extremes(images):
     axes = [1, 2, 3]
     return tf.reduce_min(images, axes, keepdims=True), tf.reduce_max(images, axes, keepdims=True)
-
-
-def _each(values):
-    """`(B,)` to a value a picture: `(B, 1, 1, 1)`."""
-    return values[:, None, None, None]

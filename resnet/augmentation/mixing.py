@@ -6,7 +6,7 @@ again when it goes on; only MixUp is as fast, and CutMix labels by the box asked
 
 import tensorflow as tf
 
-from resnet.augmentation.transform import Transform, fold_in, uniform
+from resnet.augmentation.transform import Transform, each, fold_in, uniform
 
 
 def cutout(size=16):
@@ -28,7 +28,7 @@ def mixup(alpha=0.2):
     def augment(batch, seed):
         share, other = beta(seed, alpha, [batch.size]), _partners(batch, seed)
         return batch._replace(
-            images=_blend(batch.images, tf.gather(batch.images, other), share[:, None, None, None]),
+            images=_blend(batch.images, tf.gather(batch.images, other), each(share)),
             labels=_blend(batch.labels, tf.gather(batch.labels, other), share[:, None]),
         )
 

@@ -5,7 +5,7 @@ from math import pi
 import tensorflow as tf
 
 from resnet.augmentation.affine import sample
-from resnet.augmentation.transform import Transform, fold_in, uniform
+from resnet.augmentation.transform import Transform, each, fold_in, uniform
 
 GREY = 128.0
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's
@@ -109,12 +109,12 @@ def translate_y(images, strengths):
 
 def solarize(images, strengths):
     """Invert the pixels from a threshold on, which falls from 256 to 0."""
-    return tf.where(images < _each(256 * (1 - tf.abs(strengths))), images, 255 - images)
+    return tf.where(images < each(256 * (1 - tf.abs(strengths))), images, 255 - images)
 
 
 def posterize(images, strengths):
     """Keep the highest 8 to 4 bits."""
-    step = _each(2 ** tf.round(4 * tf.abs(strengths)))
+    step = each(2 ** tf.round(4 * tf.abs(strengths)))
     return tf.floor(tf.round(images) / step) * step
 
 
@@ -170,7 +170,7 @@ def _affine(images, a, b, c, d, x=0.0, y=0.0):
 
 def _enhance(degenerate, images, strengths):
     """From the degenerate picture past the picture itself: by 0.1 to 1.9 of the way, 1 being itself."""
-    factor = 1 + 0.9 * _each(strengths)
+    factor = 1 + 0.9 * each(strengths)
     return tf.clip_by_value(degenerate + (images - degenerate) * factor, 0.0, 255.0)
 
 
@@ -178,7 +178,3 @@ def _grey(images):
     if images.shape[-1] != 3:
         return tf.reduce_mean(images, -1, keepdims=True)
     return tf.tensordot(images, tf.constant(LUMA), 1)[..., None]
-
-
-def _each(values):
-    return values[:, None, None, None]
