@@ -47,12 +47,6 @@ def load(directory):
     return cifar10(directory, normalization="pixel_mean", seed=1, **options)
 
 
-def set_policy(precision):
-    import keras
-
-    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
-
-
 def product(network, precision, directory, step_done):
     """What the cores can do: a matrix product, counted as the images whose training takes as many FLOP."""
     import tensorflow as tf
@@ -69,10 +63,11 @@ def bare(network, precision, directory, step_done):
     import keras
     import tensorflow as tf
 
+    from resnet.distribution import single
     from resnet.optimizers import Adam
-    from resnet.trainer import STEPS_PER_CALL
+    from resnet.trainer import STEPS_PER_CALL, set_precision
 
-    set_policy(precision)
+    set_precision(precision, single())
     dataset, model, optimizer = load(directory), network.build(), Adam(1e-3)
     optimizer.build(model.trainable_variables)
     images = tf.constant(dataset.normalization(dataset.train.images[: network.batch].astype("float32")))
@@ -138,8 +133,10 @@ def stock(network, precision, directory, step_done):
     import tensorflow as tf
 
     from benchmarks.stock import stock_layers
+    from resnet.distribution import single
+    from resnet.trainer import set_precision
 
-    set_policy(precision)
+    set_precision(precision, single())
     dataset = load(directory)
     with stock_layers():
         model = network.build("unrolled")
