@@ -88,7 +88,7 @@ def bare(network, precision, directory, step_done):
         step_done(steps * network.batch)
 
 
-def trainer(network, precision, directory, step_done):
+def trainer(network, precision, directory, step_done, strategy="single"):
     """This project, as train.py puts it together."""
     import keras
     from hydra import compose, initialize_config_dir
@@ -100,6 +100,7 @@ def trainer(network, precision, directory, step_done):
     overrides = {
         "model": network.family,
         "model.depth": network.depth,
+        "trainer/strategy": strategy,
         "trainer.batch_size": network.batch,
         "trainer.precision": precision,
         "data.dir": directory,
@@ -112,9 +113,10 @@ def trainer(network, precision, directory, step_done):
     with TemporaryDirectory() as outputs, Run(outputs, record, time.time(), training.strategy) as run:
         augment = instantiate(config.augmentation)
         dataset = augment.fit(instantiate(config.data))
-        model = instantiate(config.model, input_shape=dataset.image_shape, num_classes=10)
-        optimizer, schedule = instantiate(config.optimizer), instantiate(config.schedule)
-        training.compile(model, optimizer, schedule, augment, dataset)
+        with training.scope():
+            model = instantiate(config.model, input_shape=dataset.image_shape, num_classes=10)
+            optimizer = instantiate(config.optimizer)
+        training.compile(model, optimizer, instantiate(config.schedule), augment, dataset)
         run.describe(training)
 
         class Report(keras.callbacks.Callback):
@@ -125,6 +127,11 @@ def trainer(network, precision, directory, step_done):
                 self.done = training.step
 
         training.fit([*run.callbacks(training), Report()])
+
+
+def trainer_on_cores(*arguments):
+    """The same with a replica on each core."""
+    trainer(*arguments, strategy="cores")
 
 
 def stock(network, precision, directory, step_done):
@@ -182,6 +189,7 @@ KINDS = {
     "matrix product": product,
     "bare step": bare,
     "this project": trainer,
+    "this project, cores": trainer_on_cores,
     "stock Keras": stock,
     "PyTorch": pytorch,
     "PyTorch, compiled": compiled_pytorch,

@@ -5,6 +5,7 @@
 DIR holds CIFAR-10. Each contender is a process that trains while it is its turn and waits otherwise;
 after a first turn that does not count, they take turns. Augmentation is on (shift and flip), metrics,
 callbacks and logs are those of train.py; `bare step` has none of them, and its one batch lies in memory.
+`cores` is trainer/strategy=cores: half of the batch, and batch norm over that half, on each of two cores.
 `matrix product` is TensorFlow's, in images whose training takes as many FLOP. Writes throughput.json
 and throughput.png to `--output`. PyTorch comes with the extra `bench`.
 """
@@ -26,7 +27,13 @@ from benchmarks.contenders import KINDS, NETWORKS, ROOT
 
 PRECISIONS = ("float32", "bfloat16")
 PACKAGES = ("tensorflow", "keras", "torch")
-COLORS = dict(zip(KINDS, ("0.8", "tab:cyan", "tab:blue", "tab:orange", "tab:red", "tab:pink"), strict=True))
+COLORS = dict(
+    zip(
+        KINDS,
+        ("0.8", "tab:cyan", "tab:blue", "tab:purple", "tab:orange", "tab:red", "tab:pink"),
+        strict=True,
+    )
+)
 
 
 class Contender:

@@ -170,6 +170,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         min_lr=NotNegative,
     ),
     "resnet.distribution.single": node(),
+    "resnet.distribution.cores": node(replicas=Count | None),
     "resnet.distribution.mirrored": node(devices=list[str] | None),
     "resnet.distribution.multi_worker": node(
         resolver=Literal["tf_config", "slurm"],
@@ -190,6 +191,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         strategy=dict,
         synchronize_batch_norm=bool,
         scale_rate_from=Count | None,
+        label_smoothing=Share,
         seed=Natural,
     ),
 }

@@ -1,4 +1,4 @@
-"""Where one training runs: a device, the GPUs of a host, or several hosts, each a tf.distribute.Strategy."""
+"""Where one training runs: a device, the cores or GPUs of a host, or several hosts; all tf.distribute."""
 
 import functools
 import json
@@ -38,6 +38,29 @@ def mirrored(devices=None):
     if not devices and not tf.config.list_physical_devices("GPU"):
         raise UserError("trainer/strategy=mirrored: this host has no GPU; give trainer/strategy=single")
     return _mirrored(devices and tuple(devices))
+
+
+@functools.cache
+def cores(replicas=None):
+    """A replica on each of the CPU's cores: `replicas`, or as many as TensorFlow has threads.
+
+    Faster than `single` on small images, where all cores share each operation and wait for the last at
+    its end. The first call must come before TensorFlow runs anything; else UserError.
+    """
+    number = (
+        replicas or tf.config.threading.get_inter_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    )
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(number)
+        devices = [tf.config.LogicalDeviceConfiguration()] * number
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+    except RuntimeError as error:
+        raise UserError(
+            f"trainer/strategy=cores with {number} replicas: an earlier job of this process runs otherwise\n"
+            "give all jobs the same, or hydra/launcher=joblib, which has a process for each"
+        ) from error
+    return _mirrored(tuple(f"CPU:{core}" for core in range(number)))
 
 
 @functools.cache

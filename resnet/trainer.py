@@ -66,6 +66,8 @@ class Trainer:
         synchronize_batch_norm: whether batch statistics are those of all replicas, not of each one.
         scale_rate_from: the batch size that the optimizer's rate is for; the rate then grows in
             proportion to `batch_size` (Goyal et al. 2017, section 2.1). None: it stays.
+        label_smoothing: this share of each training target is spread over all classes (Szegedy et
+            al. 2016, section 7).
 
     Raises UserError unless `batch_size` divides among the replicas.
     """
@@ -86,6 +88,7 @@ class Trainer:
         strategy=None,
         synchronize_batch_norm=False,
         scale_rate_from=None,
+        label_smoothing=0.0,
     ):
         self.epochs = epochs
         self.batch_size = batch_size
@@ -100,6 +103,7 @@ class Trainer:
         self.chief = is_chief(self.strategy)
         self.synchronize_batch_norm = synchronize_batch_norm
         self.scale_rate_from = scale_rate_from
+        self.label_smoothing = label_smoothing
         self.precision = set_precision(precision, self.strategy)
         self.step = 0
         self.history = []
@@ -233,7 +237,9 @@ class Trainer:
         `images` are normalised and `labels` `(B, K)`.
         """
         logits = self.model(images, training=training)
-        losses = keras.losses.categorical_crossentropy(labels, logits, from_logits=True)
+        losses = keras.losses.categorical_crossentropy(
+            labels, logits, from_logits=True, label_smoothing=self.label_smoothing if training else 0.0
+        )
         return logits, losses, tf.add_n(self.model.losses) if self.model.losses else tf.constant(0.0)
 
     @property

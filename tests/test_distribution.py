@@ -6,9 +6,10 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from resnet.checkpoints import checkpoints, newest
-from resnet.distribution import meet, multi_worker
+from resnet.distribution import cores, meet, multi_worker
 from resnet.errors import UserError
 from resnet.trainer import Trainer
 from tests import worker
@@ -63,6 +64,20 @@ def test_mirrored_devices_give_the_weights_of_one(two_replicas, alone):
 def test_mirrored_devices_cannot_synchronize_looped_stages(two_replicas):
     with pytest.raises(UserError, match="model.stage=unrolled"):
         worker.trained(two_replicas, depth=14, stage="looped", steps=1)
+
+
+def test_a_replica_on_each_core(tmp_path):
+    command = (*TINY, "trainer/strategy=cores", "threads=2", "trainer.batch_size=10", "trainer.epochs=1")
+    done = train(*command, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = result(tmp_path / "run")
+    assert (found["replicas"], found["threads"], found["steps"]) == (2, 1, 10)
+
+
+def test_cores_of_a_process_that_runs_already():
+    tf.constant(0)
+    with pytest.raises(UserError, match="joblib"):
+        cores(3)
 
 
 def test_a_batch_that_does_not_divide(two_replicas):

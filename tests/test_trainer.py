@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from resnet import augmentation, optimizers, schedules
 from resnet.data import digits
@@ -88,3 +89,13 @@ def test_the_rate_grows_with_the_batch_where_asked():
     _, scaled = trained(epochs=1, scale_rate_from=25)
     _, kept = trained(epochs=1)
     assert [e["learning_rate"] for e in (*scaled, *kept)] == pytest.approx([2e-3, 1e-3])
+
+
+def test_labels_are_smoothed_in_training_only():
+    trainer, _ = trained(max_steps=1, label_smoothing=0.3)
+    images = np.random.default_rng(1).normal(size=(5, 32, 32, 3)).astype("float32")
+    labels = np.eye(10, dtype="float32")[[3, 1, 4, 1, 5]]
+    for training, target in ((True, 0.7 * labels + 0.03), (False, labels)):
+        logits, losses, _ = trainer.losses(images, labels, training)
+        expected = -(target * log_softmax(logits.numpy(), axis=1)).sum(1)
+        np.testing.assert_allclose(losses, expected, rtol=1e-5)
