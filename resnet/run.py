@@ -49,18 +49,18 @@ class Run:
         self.directory = Path(directory)
         self.launched = self.started = started
         self.strategy, self.chief = strategy, is_chief(strategy)
-        self.config_text = record["config.yaml"]
+        self.config_text, self.changes_allowed = record["config.yaml"], changes_allowed
         self.hparams = _hparams(record)
         self.result = None
         self._checkpoints = self._tensorboard = None
         self._lock = FileLock(self.directory / ".lock", timeout=0)
         if self.chief:
-            self._hold(record, changes_allowed)
+            self._hold(record)
         else:
             leave_the_log_to_the_chief()
         self._agree()
 
-    def _hold(self, record, changes_allowed):
+    def _hold(self, record):
         """Take the directory, or raise; then it is ours to write to."""
         try:
             self._lock.acquire()
@@ -69,7 +69,7 @@ class Run:
                 f"{self.directory} is in use by another run; give another hydra.run.dir"
             ) from error
         try:
-            self.result = self._begin(record, changes_allowed)
+            self.result = self._begin(record)
         except BaseException:
             self._lock.release()
             raise
@@ -129,6 +129,11 @@ class Run:
                 log.warning("no checkpoint in %s is whole; beginning anew", self.directory)
             return
         arrays, notes = found
+        if notes["data"] != trainer.dataset.train.checksum and not self.changes_allowed:
+            raise UserError(
+                f"the training images are not those that {self.directory} began with\n"
+                "go on in the working directory that a relative data.dir is meant for, or with changes=allow"
+            )
         trainer.restore(arrays, notes)
         self.started -= notes["elapsed_seconds"]
         log.info("going on after step %d, in epoch %d", trainer.step, len(trainer.history) + 1)
@@ -211,10 +216,10 @@ class Run:
         shown = pictures.of_predictions(probabilities, dataset.test, dataset.class_names)
         self._tensorboard.finish(test, self._write_pictures(shown))
 
-    def _begin(self, record, changes_allowed):
+    def _begin(self, record):
         """The result of a run that is finished, else None and the directory is marked as this run's."""
         finished, changed = self._finished(), self._changed()
-        if changed and not changes_allowed and (finished or checkpoints(self.directory / "checkpoints")):
+        if changed and not self.changes_allowed and (finished or checkpoints(self.directory / "checkpoints")):
             raise UserError(
                 f"{self.directory} holds a run with another configuration: {'; '.join(changed)}\n"
                 "give that one, or changes=allow to go on with this one"

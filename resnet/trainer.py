@@ -167,7 +167,7 @@ class Trainer:
 
     def state(self):
         """All that a training continues from: arrays by name, and a dict that JSON can hold."""
-        progress = {"step": self.step, "history": self.history}
+        progress = {"step": self.step, "history": self.history, "data": self.dataset.train.checksum}
         if self.plateau:
             progress["plateau"] = self.plateau.state()
         return {name: np.array(variable) for name, variable in self._variables().items()}, progress

@@ -1,5 +1,6 @@
 """Every fault ends in one clear line, and what was there before is still there."""
 
+import dataclasses
 import os
 import pickle
 import resource
@@ -293,6 +294,20 @@ def test_what_is_not_a_number_is_never_saved(steps_per_call, what, step, saved_s
     again.restore(arrays, notes)
     again.fit()
     assert (again.step, len(again.history)) == (30, 3)
+
+
+def test_a_run_does_not_go_on_with_other_images(tmp_path):
+    trainer, other = digits_trainer(Breaks(100), epochs=1), digits_trainer(Breaks(100), epochs=2)
+    saved = Checkpoints(tmp_path / "checkpoints", trainer, lambda: {"elapsed_seconds": 1.0}, 10, 3)
+    trainer.fit([saved])
+    saved.close()
+    turned = other.dataset.train.take(np.arange(len(other.dataset.train))[::-1])
+    other.dataset = dataclasses.replace(other.dataset, train=turned)
+    with new_run(tmp_path) as run, pytest.raises(UserError, match="images are not those"):
+        run.resume(other)
+    with new_run(tmp_path, changes_allowed=True) as run:
+        run.resume(other)
+    assert other.step == 10
 
 
 def test_a_best_checkpoint_is_there_before_its_epoch_counts(tmp_path, monkeypatch):

@@ -81,13 +81,16 @@ def leaves(node, path):
             yield from leaves(value, f"{path}.{key}")
 
 
-OPTIONS = {
-    group: {
-        path.stem: dict(leaves(yaml.safe_load(path.read_text()), group))
+def keys_of_options(group):
+    """The keys of each option of a group with their values."""
+    return {
+        path.stem: dict(leaves(yaml.safe_load(path.read_text()), group.replace("/", ".")))
         for path in (CONF / group).glob("*.yaml")
     }
-    for group in GROUPS
-}
+
+
+OPTIONS = {group: keys_of_options(group) for group in GROUPS}
+STRATEGIES = keys_of_options("trainer/strategy")
 EVERY_KEY = sorted({key for options in OPTIONS.values() for keys in options.values() for key in keys})
 
 
@@ -128,6 +131,10 @@ def argument_lists(draw):
             keys |= options[option]
         if option in CHEAP.get(group, {}):
             arguments.append(CHEAP[group][option])
+    if draw(st.integers(0, 5)) == 0:
+        strategy = draw(st.sampled_from(sorted(STRATEGIES)))
+        arguments.append(f"trainer/strategy={strategy}")
+        keys |= STRATEGIES[strategy]
     likely = st.sampled_from(sorted(keys)).flatmap(lambda key: plausible(key, keys[key]))
     any_key = st.sampled_from(sorted(keys)) | st.sampled_from(EVERY_KEY)
     unlikely = st.one_of(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -20,6 +22,11 @@ class Split:
 
     def __len__(self):
         return len(self.labels)
+
+    @cached_property
+    def checksum(self):
+        """CRC-32 of images and labels, by which other data are known."""
+        return zlib.crc32(self.labels, zlib.crc32(np.ascontiguousarray(self.images)))
 
     def take(self, index):
         return Split(self.images[index], self.labels[index])
