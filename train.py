@@ -8,7 +8,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from conf.command import check_run_directory, command, record, threads
+from conf.command import check_run_directory, command, import_keras, record, threads
 from conf.schema import check
 
 
@@ -17,7 +17,7 @@ def train(config: DictConfig) -> float:
     check(config)
     check_run_directory(config)
 
-    import keras
+    keras = import_keras()
     from hydra.utils import instantiate
 
     from resnet.distribution import use_threads, workers_stay

@@ -5,7 +5,8 @@
 Each measurement is a process of its own: CIFAR-10's shapes, batch 32, float32, Adam, L2 decay. Depth
 1202 is v1, the others are v2. `stock` is the network of the Keras example, an operation a layer, under
 Model.fit; the other forms are this project's. What takes longer than `--seconds`, or more memory than
-the machine has, is a gap in the table. Writes depth.json and depth.png to `--output`.
+the machine has, is a gap in the table. Writes depth.json and depth.png to `--output`, where the rows of
+other forms and depths stay.
 """
 
 import argparse
@@ -34,8 +35,6 @@ TITLES = {
 
 def measure(form, depth):
     """Build and train one network for a few steps; seconds, images/s and GB by the names in TITLES."""
-    import keras
-
     from benchmarks.stock import stock_layers
     from resnet import models
 
@@ -50,31 +49,33 @@ def measure(form, depth):
             stage="unrolled" if form in ("stock", "unrolled") else "looped",
             recompute=form == "recomputed",
         )
-    fit, built = fit_keras if form == "stock" else fit_ours, time.perf_counter()
-    fit(model, keras.optimizers.Adam(1e-3), 1 + steps, clock)
+    built = time.perf_counter()
+    (fit_keras if form == "stock" else fit_ours)(model, 1 + steps, clock)
     seconds = (clock.last - clock.first) / steps
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     figures = built - started, clock.first - built, seconds, BATCH / seconds, memory
     return dict(zip(TITLES, figures, strict=True))
 
 
-def fit_keras(model, optimizer, steps, clock):
+def fit_keras(model, steps, clock):
     from keras.losses import SparseCategoricalCrossentropy
+    from keras.optimizers import Adam
 
-    model.compile(optimizer, SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    model.compile(Adam(1e-3), SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
     split = noise(steps)
     model.fit(split.images / 255.0, split.labels, BATCH, callbacks=[clock], verbose=0)
 
 
-def fit_ours(model, optimizer, steps, clock):
+def fit_ours(model, steps, clock):
     from resnet import augmentation, schedules
     from resnet.data.dataset import Dataset, measure
+    from resnet.optimizers import Adam
     from resnet.trainer import Trainer
 
     split = noise(steps)
     dataset = Dataset(split, split.take([0, 1]), [*"0123456789"], measure(split.images, "pixel_mean"))
     trainer = Trainer(epochs=1, batch_size=BATCH)
-    trainer.compile(model, optimizer, schedules.Constant(), augmentation.none(), dataset)
+    trainer.compile(model, Adam(1e-3), schedules.Constant(), augmentation.none(), dataset)
     trainer.fit([clock])
 
 
@@ -150,13 +151,16 @@ def main():
         print(json.dumps(measure(form, int(depth))))
         return
     given.output.mkdir(parents=True, exist_ok=True)
-    results = []
+    path = given.output / "depth.json"
+    rows = {(row["depth"], row["form"]): row for row in json.loads(path.read_text())} if path.exists() else {}
     for depth in given.depths:
         for form in given.forms:
+            rows.pop((depth, form), None)
             if found := measure_apart(form, depth, given.seconds):
-                results.append({"depth": depth, "form": form, **found})
-                print(table(results[-1:]).splitlines()[-1], flush=True)
-                (given.output / "depth.json").write_text(json.dumps(results, indent=1) + "\n")
+                rows[depth, form] = {"depth": depth, "form": form, **found}
+                print(table([rows[depth, form]]).splitlines()[-1], flush=True)
+    results = [rows[key] for key in sorted(rows, key=lambda key: (key[0], FORMS.index(key[1])))]
+    path.write_text(json.dumps(results, indent=1) + "\n")
     print(table(results))
     draw(results, given.output / "depth.png")
 

@@ -118,7 +118,7 @@ class TensorBoard(keras.callbacks.Callback):
             name: of the run among the HParams; those of other runs differ.
             config_text: the configuration, YAML.
             hparams: what tells this run from others, plain values by name.
-            pictures: of the training images, PNG by name.
+            pictures: gives those of the training images, PNG by name; the first step does not wait for them.
             history: the trainer's: the logs of all epochs so far.
         """
         super().__init__()
@@ -132,9 +132,13 @@ class TensorBoard(keras.callbacks.Callback):
             old.unlink()
         self._add(".", 0, hparams_pb(self.hparams, trial_id=self.name))
         self._add("train", 0, text_pb("config", f"```yaml\n{self.config_text}\n```"))
-        self._add_pictures("train", 0, self.pictures)
         for epoch in range(len(self.history)):
             self.on_epoch_end(epoch)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.pictures:
+            self._add_pictures("train", 0, self.pictures())
+            self.pictures = None
 
     def on_epoch_end(self, epoch, logs=None):
         logs = self.history[epoch]
@@ -147,6 +151,7 @@ class TensorBoard(keras.callbacks.Callback):
 
     def finish(self, test, pictures):
         """The last words: metrics on the test images, and pictures, PNG by name, that show them."""
+        self.on_train_batch_end(None)
         epoch = len(self.history)
         if "test_loss" not in self.history[-1]:
             for name, value in test.items():
@@ -214,8 +219,8 @@ class Histograms(keras.callbacks.Callback):
     def _gradients(self, step):
         trainer = self.trainer
         indices = tf.range(trainer.batch_size)
-        images, labels = (part[: trainer.batch_size] for part in vars(trainer.dataset.train).values())
-        batch = trainer.augmented(images, labels, indices, step)
+        first = trainer.dataset.train.take(slice(trainer.batch_size))
+        batch = trainer.augmented(first.images, first.labels, indices, step)
         with tf.GradientTape() as tape:
             seen = trainer.dataset.normalization.standardize(batch.images)
             _, losses, decay = trainer.losses(seen, batch.labels, training=True)

@@ -16,7 +16,7 @@ import tensorflow as tf
 import yaml
 from filelock import FileLock, Timeout
 
-from resnet import architecture, evaluation, pictures
+from resnet import architecture
 from resnet.callbacks import Histograms, MetricsCsv, Profile, Progress, TensorBoard
 from resnet.checkpoints import Checkpoints, checkpoints, newest
 from resnet.distribution import everyone, is_chief
@@ -102,7 +102,7 @@ class Run:
             self._lock.release()
 
     def describe(self, trainer):
-        """Print the model's summary; write it, the data's names and pictures of both beside the logs."""
+        """Print the model's summary; write it, its picture and what the data are called beside the logs."""
         if not self.chief:
             return
         text = summary(trainer.model)
@@ -113,7 +113,6 @@ class Run:
             trainer.dataset.normalization.save(part)
         names = json.dumps(trainer.dataset.class_names, indent=2, ensure_ascii=False)
         replace_text(self.directory / "class_names.json", names + "\n")
-        self._pictures = self._write_pictures(pictures.of_data(trainer))
 
     def resume(self, trainer):
         """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""
@@ -149,12 +148,18 @@ class Run:
         )
         if not self.chief:
             return [self._checkpoints]
+
+        def show_data():
+            from resnet import pictures  # loads matplotlib, for which the first step need not wait
+
+            return self._write_pictures(pictures.of_data(trainer))
+
         self._tensorboard = TensorBoard(
             self.directory / "tensorboard",
             f"{self.directory.name} in {self.directory.parent}",
             self.config_text,
             self.hparams,
-            self._pictures,
+            show_data,
             trainer.history,
         )
         # A checkpoint comes before the logs: from it they write again what they lack.
@@ -210,6 +215,8 @@ class Run:
 
     def _show(self, trainer, test):
         """Pictures of the training, and of what the model makes of the test images."""
+        from resnet import evaluation, pictures
+
         self._write_pictures(pictures.of_history(trainer.history, trainer.model.name))
         dataset = trainer.dataset
         probabilities = evaluation.predict(trainer.model, dataset.test.images, dataset.normalization)

@@ -331,6 +331,7 @@ class Trainer:
         normalization = self.dataset.normalization
         strategy, optimizer = self.strategy, self.optimizer
 
+        @tf.autograph.experimental.do_not_convert  # nothing to convert, which takes most of a second to find
         def replica_step(indices, step):
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
             mine = indices[replica :: strategy.num_replicas_in_sync]
@@ -376,7 +377,7 @@ class Trainer:
             logits, losses, decay = self.losses(batch, target, training=False)
             self._update_metrics(target, logits, losses + decay)
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], jit_compile=False)
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False, jit_compile=False)
         def evaluate_batch(indices):
             self.strategy.run(replica_step, (indices,))
 

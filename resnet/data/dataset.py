@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from resnet.data.normalization import Normalization, measure, standardize
 from resnet.errors import UserError
@@ -100,6 +99,8 @@ def _cut(split, size, seed, name):
         )
     if 1 in counts:
         raise UserError(f"data.{name}: class {list(counts).index(1)} has one image; a cut needs two of each")
+    from sklearn.model_selection import train_test_split  # who takes all need not wait for it
+
     chosen, rest = train_test_split(
         np.arange(len(split)), train_size=size, stratify=split.labels, random_state=seed
     )

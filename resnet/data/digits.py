@@ -2,8 +2,6 @@
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from resnet.data.dataset import Split, make_dataset
 
@@ -13,6 +11,9 @@ TEST_IMAGES = 360
 
 def digits(**options):
     """The UCI test digits (Alpaydin and Kaynak 1998), 8x8 resized to 32x32x3; a fifth is for testing."""
+    from sklearn.datasets import load_digits  # other data need not wait for it
+    from sklearn.model_selection import train_test_split
+
     source = load_digits()
     images = np.stack([_resize(image) for image in source.images])
     labels = source.target.astype(np.int32)
