@@ -17,7 +17,7 @@ train: setup
 	$(BIN)/python train.py $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 fuzz: setup
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/test_fuzz.py

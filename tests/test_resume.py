@@ -77,10 +77,10 @@ def test_killed_and_resumed_is_the_uninterrupted_run(whole, tmp_path, moment):
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_metrics_and_another_does_not(whole, tmp_path):
-    for seed in (1, 2):
+    for seed in (0, 1):
         done = train(*RUN, f"seed={seed}", f"hydra.run.dir=run{seed}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    first, second = ((tmp_path / f"run{seed}" / "metrics.csv").read_bytes() for seed in (1, 2))
+    first, second = ((tmp_path / f"run{seed}" / "metrics.csv").read_bytes() for seed in (0, 1))
     assert first == (whole / "metrics.csv").read_bytes()
     assert first != second
 
