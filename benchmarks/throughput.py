@@ -20,6 +20,7 @@ import time
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from select import select
 
 import numpy as np
 
@@ -53,6 +54,9 @@ class Contender:
             stderr=(given.output / f"{network} {self.name}.log").open("w"),
             text=True,
         )
+        if not select([self._process.stdout], [], [], given.patience)[0]:
+            self._process.kill()
+            raise TimeoutError
         self._read()  # the warm-up
 
     def turn(self):
@@ -100,7 +104,11 @@ def compete(network, given):
     for kind in given.contenders:
         for precision in PRECISIONS:
             started = time.perf_counter()
-            contenders.append(Contender(network, kind, precision, given))
+            try:
+                contenders.append(Contender(network, kind, precision, given))
+            except TimeoutError:
+                print(f"{kind}, {precision}: not ready in {given.patience} s, left out", flush=True)
+                continue
             print(f"{contenders[-1].name}: ready in {time.perf_counter() - started:.0f} s", flush=True)
     for _ in range(given.repeats):
         for contender in contenders:
@@ -176,6 +184,7 @@ def main():
     parser.add_argument("--contenders", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3, help="a turn")
+    parser.add_argument("--patience", type=float, default=120, help="seconds to wait for one to compile")
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
