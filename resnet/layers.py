@@ -302,7 +302,8 @@ def _loop(apply, x, trained, untrained, num_statistics):
         return i + 1, x, _write(moved, i, map(tf.stop_gradient, values))
 
     start = (0, x, _arrays(untrained[:num_statistics], repeats))
-    _, x, moved = _while(lambda i, *_: i < repeats, body, start)
+    # Some at a time: what x need not wait for, such as the gradients of weights, fills its pauses.
+    _, x, moved = tf.while_loop(lambda i, *_: i < repeats, body, start, parallel_iterations=4)
     return x, [array.stack() for array in moved]
 
 
@@ -329,7 +330,7 @@ def _recomputed_loop(apply, x, trained, untrained, num_statistics):
 
         inputs = tf.TensorArray(x.dtype, count, element_shape=x.shape)
         start = (0, x, inputs, _arrays(statistics, count, [None]))
-        _, y, inputs, moved = _while(lambda i, *_: i < count, forward, start)
+        _, y, inputs, moved = _over_segments(lambda i, *_: i < count, forward, start)
 
         def gradient(dy, *_):
             def backward(i, dx, gradients):
@@ -341,7 +342,7 @@ def _recomputed_loop(apply, x, trained, untrained, num_statistics):
                 return i - 1, dx, _write(gradients, i, dw)
 
             start = (count - 1, dy, _arrays(trained, count, [None]))
-            _, dx, gradients = _while(lambda i, *_: i >= 0, backward, start)
+            _, dx, gradients = _over_segments(lambda i, *_: i >= 0, backward, start)
             return dx, *_concat(gradients, trained)
 
         return (y, *_concat(moved, statistics)), gradient
@@ -363,6 +364,7 @@ def _concat(arrays, like):
     return [tf.ensure_shape(array.concat(), v.shape) for array, v in zip(arrays, like, strict=True)]
 
 
-def _while(condition, body, start):
-    # One iteration at a time: running ahead would hold the activations of several.
-    return tf.while_loop(condition, body, start, parallel_iterations=1)
+def _over_segments(condition, body, start):
+    # Two at a time: a segment is run again while the gradients of the one after it are under way. More
+    # would hold the activations of as many.
+    return tf.while_loop(condition, body, start, parallel_iterations=2)
