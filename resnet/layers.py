@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import keras
 import tensorflow as tf
@@ -247,13 +248,21 @@ class Stage(keras.layers.Layer):
                 lambda: (x, weights[1]),
             )
 
-        loop = _recomputed_loop if self.recompute else _loop
+        loop = partial(_recomputed_loop, at_once=self._segments_at_once()) if self.recompute else _loop
         untrained = stacks[trained:] if gates is None else [*stacks[trained:], gates]
         outputs, moved = loop(apply, inputs, stacks[:trained], untrained, len(statistics))
         if training:
             for variable, value in zip(statistics, moved, strict=True):
                 variable.assign(value)
         return outputs
+
+    def _segments_at_once(self):
+        """Two: one is run again while the gradients of the one after it are under way.
+
+        More would hold the activations of as many; and sums over replicas must keep one order.
+        """
+        summed = [layer for layer in self.block.layers if getattr(layer, "collective", None) is not None]
+        return 1 if summed else 2
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -307,7 +316,7 @@ def _loop(apply, x, trained, untrained, num_statistics):
     return x, [array.stack() for array in moved]
 
 
-def _recomputed_loop(apply, x, trained, untrained, num_statistics):
+def _recomputed_loop(apply, x, trained, untrained, num_statistics, at_once):
     """As `_loop`, in segments as long as the root of their number (Chen et al. 2016, section 4.1).
 
     Only the input of each segment is kept for the backward pass, which runs the segment again.
@@ -330,7 +339,7 @@ def _recomputed_loop(apply, x, trained, untrained, num_statistics):
 
         inputs = tf.TensorArray(x.dtype, count, element_shape=x.shape)
         start = (0, x, inputs, _arrays(statistics, count, [None]))
-        _, y, inputs, moved = _over_segments(lambda i, *_: i < count, forward, start)
+        _, y, inputs, moved = tf.while_loop(lambda i, *_: i < count, forward, start, parallel_iterations=1)
 
         def gradient(dy, *_):
             def backward(i, dx, gradients):
@@ -342,7 +351,9 @@ def _recomputed_loop(apply, x, trained, untrained, num_statistics):
                 return i - 1, dx, _write(gradients, i, dw)
 
             start = (count - 1, dy, _arrays(trained, count, [None]))
-            _, dx, gradients = _over_segments(lambda i, *_: i >= 0, backward, start)
+            _, dx, gradients = tf.while_loop(
+                lambda i, *_: i >= 0, backward, start, parallel_iterations=at_once
+            )
             return dx, *_concat(gradients, trained)
 
         return (y, *_concat(moved, statistics)), gradient
@@ -362,9 +373,3 @@ def _write(arrays, i, values):
 
 def _concat(arrays, like):
     return [tf.ensure_shape(array.concat(), v.shape) for array, v in zip(arrays, like, strict=True)]
-
-
-def _over_segments(condition, body, start):
-    # Two at a time: a segment is run again while the gradients of the one after it are under way. More
-    # would hold the activations of as many.
-    return tf.while_loop(condition, body, start, parallel_iterations=2)
