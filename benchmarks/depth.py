@@ -21,6 +21,7 @@ import matplotlib.pyplot as plt
 
 FORMS = ("stock", "unrolled", "looped", "recomputed")
 DEPTHS = (20, 110, 164, 1001, 1202, 10001)
+V1 = (1202,)  # depths that are v1's; a figure shows them hollow
 BATCH = 32
 STEPS = {20: 64, 110: 16, 164: 16}
 FEW_STEPS = 3
@@ -38,7 +39,7 @@ def measure(form, depth):
     from benchmarks.stock import stock_layers
     from resnet import models
 
-    family = models.resnet_v1 if depth == 1202 else models.resnet_v2
+    family = models.resnet_v1 if depth in V1 else models.resnet_v2
     steps, clock = STEPS.get(depth, FEW_STEPS), step_clock()
     started = time.perf_counter()
     with stock_layers(form == "stock"):
@@ -129,10 +130,13 @@ def draw(results, path):
     figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
     for axis, name in zip(axes, ("first_step_seconds", "peak_gigabytes", "images_per_second"), strict=True):
         for form, marker in zip(FORMS, "osd^", strict=True):
-            points = [(r["depth"], r[name]) for r in results if r["form"] == form]
-            if points:
-                axis.loglog(*zip(*points, strict=True), marker=marker, label=form)
-        axis.set(xlabel="depth", title=TITLES[name])
+            points = {r["depth"]: r[name] for r in results if r["form"] == form}
+            line = {depth: value for depth, value in points.items() if depth not in V1}
+            alone = {depth: value for depth, value in points.items() if depth in V1}
+            (drawn,) = axis.loglog(list(line), list(line.values()), marker=marker, label=form)
+            look = {"linestyle": "none", "color": drawn.get_color(), "markerfacecolor": "none"}
+            axis.loglog(list(alone), list(alone.values()), marker=marker, **look)
+        axis.set(xlabel="depth (hollow: v1)", title=TITLES[name])
         axis.grid(alpha=0.3)
     axes[0].legend()
     figure.savefig(path, dpi=100)
