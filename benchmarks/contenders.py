@@ -137,9 +137,8 @@ def trainer_on_cores(*arguments):
 def stock(network, precision, directory, step_done):
     """Stock Keras layers under Model.fit, fed by ImageDataGenerator."""
     import keras
-    import tensorflow as tf
 
-    from benchmarks.stock import stock_layers
+    from benchmarks.stock import generated_batches, stock_layers
     from resnet.distribution import single
     from resnet.trainer import set_precision
 
@@ -149,16 +148,12 @@ def stock(network, precision, directory, step_done):
         model = network.build("unrolled")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
-    generator = tf.keras.preprocessing.image.ImageDataGenerator(
-        width_shift_range=0.1, height_shift_range=0.1, horizontal_flip=True
-    )
-    images = dataset.normalization(dataset.train.images.astype("float32"))
 
     class Report(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             step_done(network.batch)
 
-    batches = generator.flow(images, dataset.train.labels, network.batch)
+    batches = generated_batches(dataset, network.batch)
     model.fit(batches, epochs=1000, verbose=2, callbacks=[Report()])
 
 

@@ -13,17 +13,6 @@ import time
 import numpy as np
 
 
-def generator_batches(dataset, batch):
-    """ImageDataGenerator's, without end."""
-    import tensorflow as tf
-
-    generator = tf.keras.preprocessing.image.ImageDataGenerator(
-        width_shift_range=0.1, height_shift_range=0.1, horizontal_flip=True
-    )
-    images = dataset.normalization(dataset.train.images.astype("float32"))
-    yield from generator.flow(images, dataset.train.labels, batch)
-
-
 def graph_batches(dataset, batch):
     """This project's, without end."""
     import tensorflow as tf
@@ -67,10 +56,11 @@ def main():
     given = parser.parse_args()
 
     from benchmarks.contenders import load
+    from benchmarks.stock import generated_batches
 
     dataset = load(given.data)
     sources = {
-        "ImageDataGenerator": generator_batches(dataset, given.batch),
+        "ImageDataGenerator": generated_batches(dataset, given.batch),
         "this project": graph_batches(dataset, given.batch),
     }
     found = {name: [] for name in sources}

@@ -1,4 +1,4 @@
-"""The network of the Keras example: every operation a stock Keras layer."""
+"""The Keras example's ways: every operation a stock Keras layer, batches from ImageDataGenerator."""
 
 from contextlib import nullcontext
 from unittest.mock import patch
@@ -13,3 +13,14 @@ def stock_layers(yes=True):
     if not yes:
         return nullcontext()
     return patch.object(blocks, "FusedBatchNormalization", keras.layers.BatchNormalization)
+
+
+def generated_batches(dataset, batch):
+    """Shuffled batches without end, normalised, shifted by up to a tenth, half of the images mirrored."""
+    import tensorflow as tf
+
+    generator = tf.keras.preprocessing.image.ImageDataGenerator(
+        width_shift_range=0.1, height_shift_range=0.1, horizontal_flip=True
+    )
+    images = dataset.normalization(dataset.train.images.astype("float32"))
+    return generator.flow(images, dataset.train.labels, batch)

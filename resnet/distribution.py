@@ -18,12 +18,23 @@ HEARTBEAT_SECONDS = 20.0
 
 def use_threads(number):
     """Let TensorFlow run on so many threads. Raises UserError where it runs already, on another number."""
+    with _before_it_runs(f"threads={number}", "on another number"):
+        _set_threads(number, number)
+
+
+def _set_threads(an_operation, operations):
+    tf.config.threading.set_intra_op_parallelism_threads(an_operation)
+    tf.config.threading.set_inter_op_parallelism_threads(operations)
+
+
+@contextmanager
+def _before_it_runs(wish, instead):
+    """Makes a UserError of what TensorFlow raises where it runs already, otherwise than wished."""
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(number)
-        tf.config.threading.set_inter_op_parallelism_threads(number)
+        yield
     except RuntimeError as error:
         raise UserError(
-            f"threads={number}: an earlier job of this process runs on another number\n"
+            f"{wish}: an earlier job of this process runs {instead}\n"
             "give all jobs the same, or hydra/launcher=joblib, which has a process for each"
         ) from error
 
@@ -47,19 +58,12 @@ def cores(replicas=None):
     Faster than `single` on small images, where all cores share each operation and wait for the last at
     its end. The first call must come before TensorFlow runs anything; else UserError.
     """
-    number = (
-        replicas or tf.config.threading.get_inter_op_parallelism_threads() or len(os.sched_getaffinity(0))
-    )
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(number)
+    threads = tf.config.threading.get_inter_op_parallelism_threads()
+    number = replicas or threads or len(os.sched_getaffinity(0))
+    with _before_it_runs(f"trainer/strategy=cores with {number} replicas", "otherwise"):
+        _set_threads(1, number)
         devices = [tf.config.LogicalDeviceConfiguration()] * number
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
-    except RuntimeError as error:
-        raise UserError(
-            f"trainer/strategy=cores with {number} replicas: an earlier job of this process runs otherwise\n"
-            "give all jobs the same, or hydra/launcher=joblib, which has a process for each"
-        ) from error
     return _mirrored(tuple(f"CPU:{core}" for core in range(number)))
 
 
