@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from hydra.experimental.callback import Callback
 from rich.console import Console
 from rich.table import Table
 
@@ -199,6 +200,27 @@ def draw(path, groups):
     path.write_bytes(figures.png(figures.compare(curves)))
 
 
+class AfterSweep(Callback):
+    """Ends a sweep with the comparison of its runs, in the sweep's own directory."""
+
+    def on_multirun_end(self, config, **_):
+        directory = Path(config.hydra.sweep.dir)
+        if runs := find([directory]):
+            compare(runs, directory)
+
+
+def compare(runs, output):
+    """Show the table of `runs`; write it, their numbers and their curves to the directory `output`."""
+    groups = group(runs)
+    headings, rows = table(groups)
+    show(headings, rows)
+    output.mkdir(parents=True, exist_ok=True)
+    write_markdown(output / "comparison.md", headings, rows)
+    write_csv(output / "comparison.csv", groups)
+    draw(output / "comparison.png", groups)
+    print(f"in {output}: comparison.csv, comparison.md, comparison.png")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("directories", nargs="+", type=Path, help="run directories, or any above them")
@@ -208,14 +230,7 @@ def main():
     if not runs:
         given = ", ".join(map(str, options.directories))
         sys.exit(f"{given}: there is no run; expected directories with .hydra/config.yaml and metrics.csv")
-    groups = group(runs)
-    headings, rows = table(groups)
-    show(headings, rows)
-    options.output.mkdir(parents=True, exist_ok=True)
-    write_markdown(options.output / "comparison.md", headings, rows)
-    write_csv(options.output / "comparison.csv", groups)
-    draw(options.output / "comparison.png", groups)
-    print(f"in {options.output}: {', '.join(sorted(path.name for path in options.output.iterdir()))}")
+    compare(runs, options.output)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,11 @@ RESNET = {
     "zero_init": bool,
     "survival": Annotated[float, Field(gt=0, le=1)],
 }
-CIFAR = {"depth": Count, "filters": Annotated[list[Count], Field(min_length=3, max_length=3)]}
+CIFAR = {
+    "depth": Count,
+    "filters": Annotated[list[Count], Field(min_length=3, max_length=3)],
+    "strides": Annotated[list[Count], Field(min_length=4, max_length=4)],
+}
 STRIDED_CONV = {"strided_conv": Literal["1x1", "3x3"]}
 STEM = {"stem": Literal["imagenet", "cifar"]}
 SCHEMAS: dict[str, type[BaseModel]] = {

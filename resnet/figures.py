@@ -152,28 +152,24 @@ def confusion(matrix, class_names):
 
 
 def compare(groups):
-    """Accuracy and loss of several runs by epoch: for each group its mean, and a band to its extremes.
+    """Accuracies and loss of several runs by epoch: for each group its mean, and a band to its extremes.
 
-    `groups` maps a label to a list of runs, each as `curves` takes it. The images are the test images,
-    or those for validation in runs that keep the test images for the end.
+    `groups` maps a label to a list of runs, each as `curves` takes it. The loss and one accuracy are of the
+    test images, or of those for validation in runs that keep the test images for the end.
     """
     colours = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
     dashes = ("-", "--", "-.", ":")
-    figure = Figure((11, 4.5 + 0.2 * len(groups)), layout="constrained")
-    panels = figure.subplots(1, 2)
+    figure = Figure((15, 4.5 + 0.2 * len(groups)), layout="constrained")
+    trained, accuracy, loss = figure.subplots(1, 3)
+    panels = {trained: ["accuracy"], accuracy: _held_out("accuracy"), loss: _held_out("loss")}
     for i, (label, runs) in enumerate(groups.items()):
         style = {"color": colours[i % len(colours)], "ls": dashes[i // len(colours) % len(dashes)]}
-        for axes, metric in zip(panels, ("accuracy", "loss"), strict=True):
-            lines = [dict(zip(*_held_out(run, metric), strict=True)) for run in runs]
-            x = np.array(sorted(set.intersection(*map(set, lines))))
-            values = np.array([[line[epoch] for epoch in x] for line in lines])
-            axes.plot(x, values.mean(0), label=label, **style, **_marker(x))
-            if len(lines) > 1:
-                axes.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.2, lw=0)
-    accuracy, loss = panels
-    accuracy.set(title="accuracy (test, or validation)", xlabel="epoch")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    loss.set(title="loss (weight decay included)", xlabel="epoch", yscale="log")
+        for axes, columns in panels.items():
+            _mean_and_band(axes, [_first(run, columns) for run in runs], label, style)
+    for axes, images in ((trained, "training"), (accuracy, "test, or validation")):
+        axes.set(title=f"accuracy ({images})", xlabel="epoch")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    loss.set(title="loss (test, or validation; weight decay included)", xlabel="epoch", yscale="log")
     _plain_log(loss)
     for axes in panels:
         _finish(axes, legend=False)
@@ -181,9 +177,24 @@ def compare(groups):
     return figure
 
 
-def _held_out(epochs, metric):
-    x, y = series(epochs, f"test_{metric}")
-    return (x, y) if len(x) else series(epochs, f"validation_{metric}")
+def _held_out(metric):
+    return [f"test_{metric}", f"validation_{metric}"]
+
+
+def _first(epochs, columns):
+    """The series of the first of `columns` that was measured."""
+    found = [series(epochs, column) for column in columns]
+    return next((pair for pair in found if pair.size), found[0])
+
+
+def _mean_and_band(axes, runs, label, style):
+    """Draw series of several runs, over the epochs that all of them have."""
+    lines = [dict(zip(*run, strict=True)) for run in runs]
+    x = np.array(sorted(set.intersection(*map(set, lines))))
+    values = np.array([[line[epoch] for epoch in x] for line in lines])
+    axes.plot(x, values.mean(0), label=label, **style, **_marker(x))
+    if len(lines) > 1:
+        axes.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.2, lw=0)
 
 
 def png(figure, dpi=120):

@@ -113,7 +113,8 @@ def test_confusion_of_many_classes_lists_the_most_frequent():
 
 def test_comparison_draws_the_mean_of_seeds_as_far_as_all_have_come():
     better = [{**epoch, "test_accuracy": epoch["test_accuracy"] + 0.1} for epoch in EPOCHS[:4]]
-    accuracy, _ = figures.compare({"depth 20": [EPOCHS, better], "depth 32": [EPOCHS]}).axes
+    trained, accuracy, _ = figures.compare({"depth 20": [EPOCHS, better], "depth 32": [EPOCHS]}).axes
     expected = [epoch["test_accuracy"] + 0.05 for epoch in EPOCHS[:4]]
     np.testing.assert_allclose(lines(accuracy)["depth 20"], expected)
+    np.testing.assert_allclose(lines(trained)["depth 20"], [epoch["accuracy"] for epoch in EPOCHS[:4]])
     assert len(lines(accuracy)["depth 32"]) == 10

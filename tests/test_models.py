@@ -75,6 +75,13 @@ def test_resnet18_for_cifar():
     assert model.get_layer("pool").input.shape == (None, 4, 4, 512)
 
 
+@pytest.mark.parametrize(("family", "depth", "last"), [(resnet_v1, 8, 2), (resnet_v2, 11, 3), (plain, 8, 2)])
+def test_strides_are_of_the_stem_and_of_the_stages(family, depth, last):
+    model = family((48, 48, 3), 10, depth=depth, strides=(2, 1, 3, 4))
+    names = ["stem_conv", *(f"stage{i}_block1_conv{last}" for i in (1, 2, 3))]
+    assert [model.get_layer(name).output.shape[1] for name in names] == [24, 24, 8, 2]
+
+
 def test_a_plain_network_has_the_parameters_of_one_with_identity_shortcuts():
     residual = resnet_imagenet((224, 224, 3), 1000, 34, shortcut="identity")
     assert trainable(plain_imagenet((224, 224, 3), 1000)) == trainable(residual) == 21_623_848

@@ -67,7 +67,7 @@ def test_pictures_of_your_own(tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_leaves_a_directory_a_job(tmp_path):
-    """An experiment can hold the sweep: this one has three augmentations."""
+    """An experiment can hold the sweep: this one has three augmentations, and compares them."""
     done = train("-m", "experiment=augmentation", *TINY, STEPS, "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [result(tmp_path / "sweep" / job)["steps"] for job in "012"] == [3, 3, 3]

@@ -13,7 +13,7 @@ import keras
 from resnet.models import blocks
 from resnet.models.blocks import Plan, Style
 
-STRIDES = (1, 2, 2)
+STRIDES = (1, 1, 2, 2)
 
 
 def blocks_per_stage(depth, layers_per_stage):
@@ -29,6 +29,7 @@ def resnet_v1(
     num_classes,
     depth=20,
     filters=(16, 32, 64),
+    strides=STRIDES,
     survival=1.0,
     stage="looped",
     recompute=False,
@@ -36,15 +37,15 @@ def resnet_v1(
 ):
     """ResNet of depth 6n+2: basic blocks in three stages of `filters`.
 
-    He et al. 2015, section 4.2. Maps float images `(N, H, W, C)` to logits `(N, num_classes)`.
-    `survival`, `stage` and `recompute` are those of `blocks.stages`, all others those of `Style`.
-    Raises ValueError for a depth that is not 6n+2.
+    He et al. 2015, section 4.2. `strides` are those of the stem and of each stage. Maps float images
+    `(N, H, W, C)` to logits `(N, num_classes)`. `survival`, `stage` and `recompute` are those of
+    `blocks.stages`, all others those of `Style`. Raises ValueError for a depth that is not 6n+2.
     """
     n, style = blocks_per_stage(depth, 6), Style(**style)
     inputs = keras.Input(input_shape, name="images")
-    x = stem(inputs, filters[0], style)
+    x = stem(inputs, filters[0], strides[0], style)
     block = partial(blocks.postactivation_block, style=style)
-    plans = [Plan(partial(blocks.basic, f), n, s) for f, s in zip(filters, STRIDES, strict=True)]
+    plans = [Plan(partial(blocks.basic, f), n, s) for f, s in zip(filters, strides[1:], strict=True)]
     x = blocks.stages(x, block, plans, survival=survival, stage=stage, recompute=recompute)
     name = "plain" if style.shortcut == "none" else "resnet_v1"
     return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"{name}_{depth}")
@@ -60,6 +61,7 @@ def resnet_v2(
     num_classes,
     depth=29,
     filters=(16, 64, 128),
+    strides=STRIDES,
     survival=1.0,
     stage="looped",
     recompute=False,
@@ -67,17 +69,18 @@ def resnet_v2(
 ):
     """Pre-activation ResNet of depth 9n+2: bottlenecks of `filters` with 64, 128 and 256 out.
 
-    He et al. 2016, where the filters are 16, 32 and 64; the default is the Keras example's. Maps float
-    images `(N, H, W, C)` to logits `(N, num_classes)`. `survival`, `stage` and `recompute` are those of
-    `blocks.stages`, all others those of `Style`. Raises ValueError for a depth that is not 9n+2.
+    He et al. 2016, where the filters are 16, 32 and 64; the default is the Keras example's. `strides` are
+    those of the stem and of each stage. Maps float images `(N, H, W, C)` to logits `(N, num_classes)`.
+    `survival`, `stage` and `recompute` are those of `blocks.stages`, all others those of `Style`. Raises
+    ValueError for a depth that is not 9n+2.
     """
     n, style = blocks_per_stage(depth, 9), Style(**style)
     inputs = keras.Input(input_shape, name="images")
-    x = stem(inputs, 16, style)
+    x = stem(inputs, 16, strides[0], style)
     block = partial(blocks.preactivation_block, style=style)
     plans = [
         Plan(partial(blocks.bottleneck, f, out, style), n, s)
-        for f, out, s in zip(filters, (64, 128, 256), STRIDES, strict=True)
+        for f, out, s in zip(filters, (64, 128, 256), strides[1:], strict=True)
     ]
     x = blocks.stages(
         x,
@@ -92,6 +95,7 @@ def resnet_v2(
     return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"resnet_v2_{depth}")
 
 
-def stem(x, filters, style):
+def stem(x, filters, strides, style):
     """The first 3x3 convolution with its BN and ReLU."""
-    return blocks.relu(style.norm(style.conv(x, filters, 3, name="stem_conv"), "stem_bn"), "stem_relu")
+    x = style.conv(x, filters, 3, strides, name="stem_conv")
+    return blocks.relu(style.norm(x, "stem_bn"), "stem_relu")
