@@ -71,6 +71,9 @@ def test_a_sweep_leaves_a_directory_a_job(tmp_path):
     done = train("-m", "experiment=augmentation", *TINY, STEPS, "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [result(tmp_path / "sweep" / job)["steps"] for job in "012"] == [3, 3, 3]
+    assert (tmp_path / "sweep" / "comparison.png").exists()
+    compared = [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("sweep/")]
+    assert sorted(compared) == [["sweep/0", "none"], ["sweep/1", "shift_flip"], ["sweep/2", "crop_flip"]]
 
 
 @pytest.mark.slow
