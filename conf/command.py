@@ -154,7 +154,9 @@ class LogFile(logging.FileHandler):
 def _is_users(error):
     if isinstance(error, ValueError) and _raised_in(error) in ("hydra", "omegaconf"):
         return True  # as for model=1, where Hydra itself expects a word
-    if isinstance(error, ConfigError | HydraException | OmegaConfBaseException | OSError | MemoryError):
+    if isinstance(
+        error, ConfigError | HydraException | OmegaConfBaseException | OSError | MemoryError | RecursionError
+    ):
         return True
     # Named, not imported: until a run has begun, that would cost the seconds TensorFlow takes to load.
     return type(error).__name__ in ("UserError", "ResourceExhaustedError")
@@ -185,6 +187,8 @@ def _explain(error):
         return str(error).split("\nConfig search path")[0].replace("\n\n", "; ").replace("\n\t", " ")
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return "out of memory; give a smaller trainer.batch_size, or model.recompute=true"
+    if isinstance(error, RecursionError):
+        return "the network has more layers in a row than Keras can walk; give model.stage=looped"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

@@ -195,6 +195,12 @@ def test_out_of_memory_is_told_with_a_cure(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_network_too_deep_to_unroll_is_told_with_a_cure(tmp_path):
+    done = train("data=synthetic", "model.depth=1202", "model.stage=unrolled", cwd=tmp_path)
+    assert clear(done, "model.stage=looped")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["a corrupt archive", "a batch cut short"])
 def test_data_that_cannot_be_read_is_named(fault, tmp_path, monkeypatch):
     if fault == "a corrupt archive":
