@@ -2,10 +2,11 @@
 
 import time
 
-STARTED = time.time()
+LAUNCHED = time.time()
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from conf.command import check_run_directory, command, import_keras, record, threads
@@ -14,6 +15,7 @@ from conf.schema import check
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def train(config: DictConfig) -> float:
+    started = time.time() if HydraConfig.get().mode == RunMode.MULTIRUN else LAUNCHED
     check(config)
     check_run_directory(config)
 
@@ -27,7 +29,7 @@ def train(config: DictConfig) -> float:
         use_threads(number)
     directory, changes_allowed = HydraConfig.get().runtime.output_dir, config.changes == "allow"
     trainer = instantiate(config.trainer)  # first: it connects the workers, if there are several
-    run = Run(directory, record(config), STARTED, trainer.strategy, changes_allowed)
+    run = Run(directory, record(config), started, trainer.strategy, changes_allowed)
     with run, workers_stay(trainer.strategy):
         if run.result:
             return run.result["test_accuracy"]

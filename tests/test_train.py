@@ -68,9 +68,13 @@ def test_pictures_of_your_own(tmp_path):
 @pytest.mark.slow
 def test_a_sweep_leaves_a_directory_a_job(tmp_path):
     """An experiment can hold the sweep: this one has three augmentations, and compares them."""
+    started = time.monotonic()
     done = train("-m", "experiment=augmentation", *TINY, STEPS, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    elapsed = time.monotonic() - started
     assert done.returncode == 0, done.stderr
-    assert [result(tmp_path / "sweep" / job)["steps"] for job in "012"] == [3, 3, 3]
+    jobs = [result(tmp_path / "sweep" / job) for job in "012"]
+    assert [job["steps"] for job in jobs] == [3, 3, 3]
+    assert sum(job["elapsed_seconds"] for job in jobs) < elapsed  # a job's own time, not the sweep's
     assert (tmp_path / "sweep" / "comparison.png").exists()
     compared = [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("sweep/")]
     assert sorted(compared) == [["sweep/0", "none"], ["sweep/1", "shift_flip"], ["sweep/2", "crop_flip"]]
