@@ -32,8 +32,6 @@ def command(main) -> None:
     Exit code 1 after an error, 128 plus the signal's number after an interruption.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
-    # Imports and graphs are millions of objects that stay: looking for garbage in them is a tenth of a start.
-    gc.set_threshold(200_000)
     # Launchers load jobs in processes of their own, which must find these packages too.
     path = [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(path)
@@ -106,6 +104,8 @@ def check_run_directory(config: DictConfig) -> None:
 
 def import_keras() -> ModuleType:
     """Keras without its plots and its scikit-learn wrappers, whose imports take a second of every start."""
+    # Imports and graphs are millions of objects that stay: looking for garbage in them is a tenth of a start.
+    gc.set_threshold(200_000)
     left_out = {"matplotlib", "sklearn"} - sys.modules.keys()
     sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type]  # what is None cannot be imported
     import keras

@@ -37,7 +37,7 @@ class Run:
     Args:
         directory: made by the caller; a run that was cut off there goes on.
         record: what `.hydra/` holds, text by file name; `config.yaml` is the configuration.
-        started: when the program was launched, in seconds since the epoch.
+        started: when the program was launched, or this job of a sweep began, in seconds since the epoch.
         strategy: the trainer's `tf.distribute.Strategy`, which connects the workers.
         changes_allowed: whether a run may go on with another configuration than it began with.
 
