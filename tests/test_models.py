@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from resnet import layers
 from resnet.models import (
     plain,
     plain_imagenet,
@@ -123,11 +124,22 @@ def test_odd_inputs_of_the_imagenet_networks(build):
     assert build((29, 35, 1), 7)(np.zeros((2, 29, 35, 1), np.float32)).shape == (2, 7)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.fixture(params=["written out", "in a loop", "recomputed"])
+def looped(request, monkeypatch):
+    """A model's options for each of the ways to run a looped stage, few blocks also as many would be."""
+    return run_as(request.param, monkeypatch)
+
+
+def run_as(form, monkeypatch):
+    if form == "in a loop":
+        monkeypatch.setattr(layers, "FEW_BLOCKS", 0)
+    return {"stage": "unrolled" if form == "unrolled" else "looped", "recompute": form == "recomputed"}
+
+
 @pytest.mark.parametrize(("family", "depth"), [(plain, 26), (resnet_v1, 26), (resnet_v2, 38)])
-def test_looped_computes_what_unrolled_does(family, depth, recompute):
+def test_looped_computes_what_unrolled_does(family, depth, looped):
     keras.utils.set_random_seed(1)
-    looped = family((12, 12, 3), 5, depth=depth, stage="looped", recompute=recompute)
+    looped = family((12, 12, 3), 5, depth=depth, **looped)
     unrolled = family((12, 12, 3), 5, depth=depth, stage="unrolled")
     stack(unrolled, unstack(looped))
     found, expected = gradients(looped), gradients(unrolled)
@@ -167,11 +179,10 @@ def bfloat16():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recompute", [False, True])
-def test_looped_computes_what_unrolled_does_in_bfloat16(bfloat16, recompute):
+def test_looped_computes_what_unrolled_does_in_bfloat16(bfloat16, looped):
     """Logits, loss and the direction of the gradient; the weights and the logits stay float32."""
     keras.utils.set_random_seed(1)
-    looped = resnet_v2((12, 12, 3), 5, depth=38, recompute=recompute)
+    looped = resnet_v2((12, 12, 3), 5, depth=38, **looped)
     unrolled = resnet_v2((12, 12, 3), 5, depth=38, stage="unrolled")
     assert looped.get_layer("stage1_blocks2-4").compute_dtype == "bfloat16"
     stack(unrolled, unstack(looped))
@@ -184,9 +195,10 @@ def test_looped_computes_what_unrolled_does_in_bfloat16(bfloat16, recompute):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"recompute": True}, {"stage": "unrolled"}], ids=str)
-def test_two_replicas_train_as_two_batches(two_replicas, options):
+@pytest.mark.parametrize("form", ["written out", "in a loop", "recomputed", "unrolled"])
+def test_two_replicas_train_as_two_batches(two_replicas, form, monkeypatch):
     """One step on two replicas: the gradient's mean moves the weights, the statistics are averaged."""
+    options = run_as(form, monkeypatch)
     images = np.random.default_rng(0).normal(size=(2, 8, 8, 8, 3)).astype("float32")
 
     def loss_of(model, batch):
@@ -242,7 +254,7 @@ def test_graph_does_not_grow_with_depth(recompute):
         # Zeros are one Const while they are few, and Consts with a Fill when they are many.
         return Counter(node.op for node in nodes if node.op not in ("Const", "Fill"))
 
-    assert operations(56) == operations(299)
+    assert operations(128) == operations(299)
 
 
 def test_blocks_start_from_the_same_distribution():
@@ -254,10 +266,10 @@ def test_blocks_start_from_the_same_distribution():
     assert len({kernel.tobytes() for kernel in kernels.values()}) == len(kernels) == 54
 
 
-@pytest.mark.parametrize("stage", ["looped", "unrolled"])
-def test_stochastic_depth_drops_blocks(stage):
+@pytest.mark.parametrize("form", ["written out", "in a loop", "unrolled"])
+def test_stochastic_depth_drops_blocks(form, monkeypatch):
     """Blocks of survival near 0 are their shortcut in training; in inference they count by their chance."""
-    options = {"depth": 38, "stage": stage, "l2": 0.0}
+    options = {"depth": 38, "l2": 0.0, **run_as(form, monkeypatch)}
     keras.utils.set_random_seed(1)
     model = resnet_v2((8, 8, 3), 5, survival=1e-6, **options)
     plain = resnet_v2((8, 8, 3), 5, **options)
@@ -269,7 +281,7 @@ def test_stochastic_depth_drops_blocks(stage):
     assert not np.allclose(plain(images), model(images))
     moved = {name: not np.array_equal(w, before[name]) for name, w in unstack(model).items()}
     assert moved["stage1_block2_bn2/moving_mean"]
-    assert sum(moved[f"stage3_block{i}_bn2/moving_mean"] for i in (2, 3, 4)) < 3 or stage == "unrolled"
+    assert sum(moved[f"stage3_block{i}_bn2/moving_mean"] for i in (2, 3, 4)) < 3 or form == "unrolled"
 
 
 def test_zero_init_starts_as_the_shortcuts():
