@@ -2,7 +2,6 @@
 
 import functools
 import json
-import logging
 import os
 import socket
 import time
@@ -102,7 +101,6 @@ def multi_worker(resolver="tf_config", port=8888, start_seconds=300):
     )
     workers = [address for job in jobs for address in spec.job_tasks(job)]
     meet(workers, workers.index(spec.task_address(cluster.task_type, cluster.task_id)), start_seconds)
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it tells of every collective operation
     return tf.distribute.MultiWorkerMirroredStrategy(cluster)
 
 
