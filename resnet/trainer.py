@@ -331,7 +331,6 @@ class Trainer:
         normalization = self.dataset.normalization
         strategy, optimizer = self.strategy, self.optimizer
 
-        @tf.autograph.experimental.do_not_convert  # nothing to convert, which takes most of a second to find
         def replica_step(indices, step):
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
             mine = indices[replica :: strategy.num_replicas_in_sync]
@@ -354,14 +353,19 @@ class Trainer:
                 tf.TensorSpec([None], tf.int32),
                 tf.TensorSpec([None], tf.float32),
             ],
+            autograph=False,
             jit_compile=False,
         )
         def train_steps(indices, steps, rates):
-            losses = tf.TensorArray(tf.float32, tf.shape(indices)[0])
-            for i in tf.range(tf.shape(indices)[0]):
+            count = tf.shape(indices)[0]
+
+            def train_step(i, losses):
                 optimizer.learning_rate.assign(rates[i])
                 loss = strategy.run(replica_step, (indices[i], steps[i]))
-                losses = losses.write(i, strategy.reduce("SUM", loss, axis=None))
+                return i + 1, losses.write(i, strategy.reduce("SUM", loss, axis=None))
+
+            start = (0, tf.TensorArray(tf.float32, count))
+            _, losses = tf.while_loop(lambda i, _: i < count, train_step, start)
             return losses.stack()
 
         return train_steps
