@@ -9,10 +9,12 @@ from resnet.models import blocks
 
 
 def stock_layers(yes=True):
-    """Context in which networks are built on Keras' own batch normalisation."""
+    """Context in which networks are built on Keras' own batch normalisation and ReLU."""
     if not yes:
         return nullcontext()
-    return patch.object(blocks, "FusedBatchNormalization", keras.layers.BatchNormalization)
+    return patch.multiple(
+        blocks, FusedBatchNormalization=keras.layers.BatchNormalization, ReLU=keras.layers.ReLU
+    )
 
 
 def generated_batches(dataset, batch):

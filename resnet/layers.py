@@ -1,4 +1,4 @@
-"""What Keras lacks: fused batch normalisation, the parameter-free shortcut, and a stage as one loop."""
+"""What Keras lacks: fused batch norm, a fast ReLU, the parameter-free shortcut, and a stage as one loop."""
 
 import itertools
 import math
@@ -124,6 +124,40 @@ def _sum_over_replicas(x, number):
         return y, lambda dy: _sum_over_replicas(dy, number + 1)
 
     return reduce(x)
+
+
+@keras.saving.register_keras_serializable("resnet")
+class ReLU(keras.layers.ReLU):
+    """`keras.layers.ReLU`, which in bfloat16 on a CPU takes a quarter of the time.
+
+    Same arguments and results; but a NaN whose sign is negative becomes 0, as it does where TensorFlow
+    fuses batch normalisation and ReLU. Leaky and bounded ones are Keras' own.
+    """
+
+    def call(self, inputs):
+        plain = not self.negative_slope and not self.threshold and self.max_value is None
+        on_gpu = tf.config.list_physical_devices("GPU")
+        return _relu(inputs) if plain and inputs.dtype == tf.bfloat16 and not on_gpu else super().call(inputs)
+
+
+@tf.custom_gradient
+def _relu(x):
+    y = _where_positive(x, x)
+    return y, lambda dy: _where_positive(dy, y)
+
+
+def _where_positive(values, x):
+    """The bfloat16 `values` where x > 0, else 0.
+
+    Eigen would turn each number into a float32 and back, but the bits, as integers, are above 0 where the
+    number is.
+    """
+    bits = [tf.bitcast(v, tf.int16) for v in (values, x)]
+    chosen = tf.raw_ops.ReluGrad(gradients=bits[0], features=bits[1])
+    # In place Eigen would go number by number: the operands are in use until the result is there.
+    with tf.control_dependencies([chosen]):
+        tf.raw_ops.Assert(condition=tf.constant(True), data=[values, x])
+    return tf.bitcast(chosen, tf.bfloat16)
 
 
 @keras.saving.register_keras_serializable("resnet")

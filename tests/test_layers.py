@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from resnet.layers import FusedBatchNormalization
+from resnet.layers import FusedBatchNormalization, ReLU
 
 
 @pytest.mark.parametrize(("policy", "atol"), [("float32", 2e-5), ("mixed_bfloat16", 1e-2)])
@@ -37,3 +37,29 @@ def test_other_ranks_and_masks_are_left_to_keras():
     images = np.random.default_rng(0).normal(size=(8, 5)).astype("float32")
     fused, stock = FusedBatchNormalization(), keras.layers.BatchNormalization()
     np.testing.assert_array_equal(fused(images, training=True), stock(images, training=True))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("options", [{}, {"negative_slope": 0.1}, {"max_value": 1.0}, {"threshold": 0.5}])
+def test_relu_is_keras(policy, options):
+    """Outputs and gradients to the last bit, of 0 and infinity as well; what is no number stays none."""
+    rng = np.random.default_rng(0)
+    images, upstream = (rng.normal(size=(4, 8, 8, 3)).astype("float32") for _ in range(2))
+    images.flat[:5] = 0.0, -0.0, np.inf, -np.inf, np.nan
+    upstream.flat[4] = 0.0
+    results = []
+    for layer in (keras.layers.ReLU(**options, dtype=policy), ReLU(**options, dtype=policy)):
+
+        @tf.function
+        def run(images, upstream, layer=layer):
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                outputs = layer(images)
+            return outputs, tape.gradient(outputs, images, tf.cast(upstream, outputs.dtype))
+
+        outputs, gradients = run(images, upstream)
+        assert outputs.dtype == layer.compute_dtype
+        results.append([tf.cast(outputs, tf.float32), gradients])
+    for expected, value in zip(*results, strict=True):
+        np.testing.assert_array_equal(value, expected)
+    assert layer.get_config().keys() == keras.layers.ReLU().get_config().keys()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import keras
 
-from resnet.layers import FusedBatchNormalization, IdentityShortcut, Stage, SurvivalGates
+from resnet.layers import FusedBatchNormalization, IdentityShortcut, ReLU, Stage, SurvivalGates
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def one_of(name, value, *allowed):
 
 
 def relu(x, name):
-    return keras.layers.ReLU(name=name)(x)
+    return ReLU(name=name)(x)
 
 
 class Conv(NamedTuple):
