@@ -355,7 +355,7 @@ def _written_out(apply, x, trained, untrained, num_statistics):
     """As `_loop`, without one: every block has operations of its own in the graph."""
     moved = []
     for row in zip(*map(tf.unstack, [*trained, *untrained]), strict=True):
-        x, values = apply(x, row)
+        x, values = apply(x, list(row))
         moved.append(values)
     return x, [tf.stack(values) for values in zip(*moved, strict=True)]
 
