@@ -64,13 +64,13 @@ def cores(replicas=None):
         devices = [tf.config.LogicalDeviceConfiguration()] * number
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
     # Two are sooner added up directly than in the ring that sums over more of them.
-    adds = tf.distribute.HierarchicalCopyAllReduce() if number == 2 else None
-    return _mirrored(tuple(f"CPU:{core}" for core in range(number)), adds)
+    return _mirrored(tuple(f"CPU:{core}" for core in range(number)), directly=number == 2)
 
 
 @functools.cache
-def _mirrored(devices, adds=None):
+def _mirrored(devices, directly=False):
     # One for all trainings of a process: the collectives of a second would take the first's for theirs.
+    adds = tf.distribute.HierarchicalCopyAllReduce() if directly else None
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=adds)
 
 

@@ -286,8 +286,10 @@ class Stage(keras.layers.Layer):
 
         if self.recompute:  # two at once: one is run again while the gradients of the one after are under way
             loop = partial(_recomputed_loop, at_once=1 if self._is_summed() else 2)
+        elif self.repeats <= FEW_BLOCKS and not self._is_summed():
+            loop = _written_out
         else:
-            loop = _written_out if self.repeats <= FEW_BLOCKS and not self._is_summed() else _loop
+            loop = _loop
         untrained = stacks[trained:] if gates is None else [*stacks[trained:], gates]
         outputs, moved = loop(apply, inputs, stacks[:trained], untrained, len(statistics))
         if training:
