@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from conf.command import command, finished_run
 from conf.schema import check_node
+from resnet.run.directory import RunDirectory
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -18,14 +19,13 @@ def evaluate(config: DictConfig) -> None:
 
     from hydra.utils import instantiate
 
-    from resnet import evaluation, pictures, trained
+    from resnet.report import evaluation, pictures
+    from resnet.run import trained
 
     network = trained.load(directory)
     dataset = instantiate(data)
     network.check(dataset)
-    probabilities = evaluation.predict(
-        network.model, dataset.test.images, network.normalization, flip=config.flip
-    )
+    probabilities = evaluation.predict(network.model, dataset.test, network.preprocessing, flip=config.flip)
     scores = evaluation.score(probabilities, dataset.test.labels, dataset.class_names)
     decay = float(sum(network.model.losses))
     report = {"loss": scores["cross_entropy"] + decay, "weight_decay": decay, **scores}
@@ -41,7 +41,7 @@ def evaluate(config: DictConfig) -> None:
 
 def data_config(config, directory):
     """The run's own data node with what `config.data` changes in it, or `config.data` where it is whole."""
-    run = OmegaConf.load(directory / ".hydra" / "config.yaml")
+    run = OmegaConf.create(RunDirectory(directory).config_text())
     given = config.get("data") or {}
     run.data = given if "_target_" in given else OmegaConf.merge(run.data, given)
     return OmegaConf.to_container(run.data, resolve=True)

@@ -33,12 +33,12 @@ def node(**fields):
 GROUPS = {
     "data": ("resnet.data.",),
     "model": ("resnet.models.",),
-    "optimizer": ("keras.optimizers.", "resnet.optimizers."),
+    "optimizer": ("keras.optimizers.", "resnet.training.optimizers."),
     "augmentation": ("resnet.augmentation.",),
-    "schedule": ("resnet.schedules.",),
-    "trainer": ("resnet.trainer.",),
+    "schedule": ("resnet.training.schedules.",),
+    "trainer": ("resnet.training.",),
 }
-PLACES = {**GROUPS, "trainer.plateau": ("resnet.schedules.Plateau",)}
+PLACES = {**GROUPS, "trainer.plateau": ("resnet.training.schedules.Plateau",)}
 SOURCE = {
     "train_size": Count | None,
     "test_size": Count | None,
@@ -110,11 +110,13 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         **CONVOLUTION,
         **NORMALIZATION,
     ),
-    "resnet.optimizers.Adam": node(learning_rate=Positive, beta_1=Share, beta_2=Share, epsilon=Positive),
-    "resnet.optimizers.AdamW": node(
+    "resnet.training.optimizers.Adam": node(
+        learning_rate=Positive, beta_1=Share, beta_2=Share, epsilon=Positive
+    ),
+    "resnet.training.optimizers.AdamW": node(
         learning_rate=Positive, weight_decay=NotNegative, beta_1=Share, beta_2=Share, epsilon=Positive
     ),
-    "resnet.optimizers.Muon": node(
+    "resnet.training.optimizers.Muon": node(
         learning_rate=Positive,
         momentum=Share,
         nesterov=bool,
@@ -157,50 +159,51 @@ SCHEMAS: dict[str, type[BaseModel]] = {
         zca_whitening=bool,
         zca_epsilon=Positive,
     ),
-    "resnet.schedules.Constant": node(),
-    "resnet.schedules.Steps": node(boundaries=list[Positive], factors=list[Positive]),
-    "resnet.schedules.Cosine": node(epochs=Positive, final=Factor),
-    "resnet.schedules.OneCycle": node(
+    "resnet.training.schedules.Constant": node(),
+    "resnet.training.schedules.Steps": node(boundaries=list[Positive], factors=list[Positive]),
+    "resnet.training.schedules.Cosine": node(epochs=Positive, final=Factor),
+    "resnet.training.schedules.OneCycle": node(
         epochs=Positive, peak=Share, start=Factor, final=Factor, fall=Literal["linear", "cosine"]
     ),
-    "resnet.schedules.Warmup": node(
+    "resnet.training.schedules.Warmup": node(
         schedule=dict, epochs=Positive, factor=Share, rise=Literal["constant", "linear"]
     ),
-    "resnet.schedules.Plateau": node(
+    "resnet.training.schedules.Plateau": node(
         factor=Fraction,
         patience=Count,
         cooldown=Natural,
         min_delta=NotNegative,
         min_lr=NotNegative,
     ),
-    "resnet.distribution.single": node(),
-    "resnet.distribution.cores": node(replicas=Count | None),
-    "resnet.distribution.mirrored": node(devices=list[str] | None),
-    "resnet.distribution.multi_worker": node(
+    "resnet.training.distribution.single": node(),
+    "resnet.training.distribution.cores": node(replicas=Count | None),
+    "resnet.training.distribution.mirrored": node(devices=list[str] | None),
+    "resnet.training.distribution.multi_worker": node(
         resolver=Literal["tf_config", "slurm"],
         port=Annotated[int, Field(ge=1, lt=2**16)],
         start_seconds=Positive | Count,
     ),
-    "resnet.trainer.Trainer": node(
+    "resnet.training.trainer.Trainer": node(
         epochs=Count,
         batch_size=Count,
         max_steps=Count | None,
         precision=Literal["float32", "bfloat16", "auto"],
         plateau=dict | None,
         deterministic=bool,
-        checkpoint_minutes=Positive,
-        keep_checkpoints=Count,
-        histograms=bool,
-        profile=Annotated[list[Count], Field(min_length=2, max_length=2)] | None,
+        watch=Literal["validation", "test"],
+        final_weights=Literal["last", "best", "average"],
+        average_from=Share,
         strategy=dict,
         synchronize_batch_norm=bool,
         scale_rate_from=Count | None,
-        label_smoothing=Share,
         seed=Natural,
     ),
 }
 CONFIG = node(
-    seed=Natural, threads=Count | None, changes=Literal["refuse", "allow"], **dict.fromkeys(GROUPS, dict)
+    seed=Natural,
+    threads=Count | None,
+    changes=Literal["refuse", "allow"],
+    **dict.fromkeys([*GROUPS, "loss", "metrics", "callbacks"], dict),
 )
 LAYERS_PER_STAGE = {"resnet.models.plain": 6, "resnet.models.resnet_v1": 6, "resnet.models.resnet_v2": 9}
 
@@ -231,7 +234,7 @@ def check_node(path: str, values: dict) -> None:
         _check_depth(path, values["depth"], LAYERS_PER_STAGE[target])
     if values.get("recompute") and values["stage"] != "looped":
         raise ConfigError(f"{path}.recompute=true needs {path}.stage=looped")
-    if target == "resnet.schedules.Steps":
+    if target == "resnet.training.schedules.Steps":
         _check_steps(path, values)
     if values.get("profile") and values["profile"][0] >= values["profile"][1]:
         raise ConfigError(f"{path}.profile={values['profile']}: expected the first step before the last")

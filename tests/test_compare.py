@@ -53,7 +53,12 @@ def test_seeds_are_one_row_and_the_best_comes_first(runs):
 def test_only_what_differs(tmp_path):
     """Keys that come with another model say nothing that the model does not."""
     write(tmp_path / "a", [0.5], plateau=None)
-    write(tmp_path / "b", [0.5], model=V2, plateau={"_target_": "resnet.schedules.Plateau", "factor": 0.1})
+    write(
+        tmp_path / "b",
+        [0.5],
+        model=V2,
+        plateau={"_target_": "resnet.training.schedules.Plateau", "factor": 0.1},
+    )
     assert compare.differing(compare.find([tmp_path])) == ["model", "model.depth", "plateau"]
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from conf.schema import SCHEMAS, ConfigError, check
 from resnet.augmentation import Batch
 from resnet.data import digits, synthetic
-from resnet.trainer import Trainer
+from resnet.training.trainer import Trainer
 
 CONF = Path(__file__).parent.parent / "conf"
 WHOLE = {"train_size": None, "test_size": None, "validation_split": 0.0, "normalization": "channel"}

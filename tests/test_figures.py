@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet import figures
 from resnet.data.dataset import Split
+from resnet.report import figures
 
 RNG = np.random.default_rng(0)
 EPOCHS = [
     {
         "epoch": i,
-        "loss": 2 / i,
-        "accuracy": 1 - 0.5 / i,
-        "test_loss": 2.5 / i,
-        "test_accuracy": 0.9 - 0.5 / i,
-        "schedule_factor": 1.0 if i < 6 else 0.1,
-        "plateau_factor": 1.0 if i < 4 else 0.5,
-        "learning_rate": 1e-3 * (1.0 if i < 6 else 0.1) * (1.0 if i < 4 else 0.5),
+        "train/loss": 2 / i,
+        "train/accuracy": 1 - 0.5 / i,
+        "test/loss": 2.5 / i,
+        "test/accuracy": 0.9 - 0.5 / i,
+        "rate/schedule_factor": 1.0 if i < 6 else 0.1,
+        "rate/plateau_factor": 1.0 if i < 4 else 0.5,
+        "rate/learning_rate": 1e-3 * (1.0 if i < 6 else 0.1) * (1.0 if i < 4 else 0.5),
     }
     for i in range(1, 11)
 ]
@@ -30,7 +30,7 @@ def lines(axes):
 def test_curves_show_loss_accuracy_rate_and_its_factors():
     loss, accuracy, rate, factors = figures.curves(EPOCHS, "a run").axes
     assert set(lines(loss)) == set(lines(accuracy)) == {"train", "test"}
-    np.testing.assert_array_equal(lines(accuracy)["test"], [e["test_accuracy"] for e in EPOCHS])
+    np.testing.assert_array_equal(lines(accuracy)["test"], [e["test/accuracy"] for e in EPOCHS])
     product = 1e-3 * lines(factors)["schedule"] * lines(factors)["plateau"]
     np.testing.assert_allclose(lines(rate)["learning rate"], product)
     assert all(axes.get_title() for axes in (loss, accuracy, rate, factors))
@@ -80,13 +80,14 @@ def test_label_caption(label, caption):
 def test_mistakes_begin_with_the_worst():
     images = RNG.integers(0, 256, (4, 6, 6, 3), np.uint8)
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.01, 0.99]])
-    (axes,) = figures.mistakes(images, np.array([0, 1, 1, 0]), probabilities, ["cat", "dog"]).axes
+    (axes,) = figures.mistakes(Split(images, np.array([0, 1, 1, 0])), probabilities, ["cat", "dog"]).axes
     assert [text.get_text() for text in axes.texts] == ["is cat\ndog 99%?", "is dog\ncat 80%?"]
     assert axes.get_title() == "2 of 4 images are mistaken"
 
 
 def test_no_mistakes():
-    figure = figures.mistakes(np.zeros((2, 6, 6, 3), np.uint8), np.array([0, 1]), np.eye(2), ["a", "b"])
+    split = Split(np.zeros((2, 6, 6, 3), np.uint8), np.array([0, 1]))
+    figure = figures.mistakes(split, np.eye(2), ["a", "b"])
     assert [text.get_text() for text in figure.texts] == ["0 of 2 images are mistaken"]
 
 
@@ -112,9 +113,9 @@ def test_confusion_of_many_classes_lists_the_most_frequent():
 
 
 def test_comparison_draws_the_mean_of_seeds_as_far_as_all_have_come():
-    better = [{**epoch, "test_accuracy": epoch["test_accuracy"] + 0.1} for epoch in EPOCHS[:4]]
+    better = [{**epoch, "test/accuracy": epoch["test/accuracy"] + 0.1} for epoch in EPOCHS[:4]]
     trained, accuracy, _ = figures.compare({"depth 20": [EPOCHS, better], "depth 32": [EPOCHS]}).axes
-    expected = [epoch["test_accuracy"] + 0.05 for epoch in EPOCHS[:4]]
+    expected = [epoch["test/accuracy"] + 0.05 for epoch in EPOCHS[:4]]
     np.testing.assert_allclose(lines(accuracy)["depth 20"], expected)
-    np.testing.assert_allclose(lines(trained)["depth 20"], [epoch["accuracy"] for epoch in EPOCHS[:4]])
+    np.testing.assert_allclose(lines(trained)["depth 20"], [epoch["train/accuracy"] for epoch in EPOCHS[:4]])
     assert len(lines(accuracy)["depth 32"]) == 10

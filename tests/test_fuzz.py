@@ -33,11 +33,11 @@ from PIL import Image
 
 from conf.command import command
 from conf.schema import SCHEMAS, check
-from resnet import figures
-from resnet.checkpoints import newest
 from resnet.data import archive, cifar
 from resnet.data.cifar import CIFAR10
 from resnet.errors import UserError
+from resnet.report import figures
+from resnet.run.checkpoints import newest
 from tests.test_conf import CONF, GROUPS
 from tests.test_data import OPTIONS as ALL
 from train import train
@@ -46,7 +46,7 @@ VALUES = [
     *"""
     null true false 0 1 -1 2 3 8 11 14 20 0.5 -0.5 1.5 1e-3 1e-30 1e30 1e300 -1e300 1e400 inf -inf nan
     2147483647 2147483648 4294967296 99999999999999999999 '' abc 'a b' '1' [] [1] [1,2] [0.5,2] [1,x] [[1]]
-    [null] {} {a:1} {_target_:resnet.schedules.Constant} ${seed} ${nope} ${trainer} ${data.seed}
+    [null] {} {a:1} {_target_:resnet.training.schedules.Constant} ${seed} ${nope} ${trainer} ${data.seed}
     ${oc.env:HOME} ${oc.env:NOPE} ??? str(20) float(8) int(0.5) range(1,3) glob(*) choice(1,2)
     """.split(),  # noqa: SIM905
     *("", "a: b", "'", '"', "\\", "${", "é", "x" * 300),

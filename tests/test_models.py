@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from resnet import layers
 from resnet.models import (
+    layers,
     plain,
     plain_imagenet,
     resnet_imagenet,

@@ -4,9 +4,9 @@ import pytest
 import tensorflow as tf
 from scipy.linalg import polar
 
-from resnet import optimizers
 from resnet.models import resnet_v1
-from resnet.optimizers import Muon
+from resnet.training import optimizers
+from resnet.training.optimizers import Muon
 
 
 def update(value, gradient, **options):

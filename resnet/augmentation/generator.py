@@ -38,7 +38,8 @@ def image_data_generator(
     3 moves the rows), and pictures that are not square turn about their centre.
 
     What standardises (`rescale` to `zca_whitening`) comes after every transform of a list, is measured on
-    the training images, and is done to the pictures of evaluation and prediction too.
+    the training images, and is done to the pictures of evaluation and prediction too: by
+    `data.Preprocessing`. A batch for which nothing was measured raises ValueError.
     """
     if fill_mode not in FILL_MODES:
         raise ValueError(f"augmentation: fill_mode is one of {', '.join(FILL_MODES)}, not {fill_mode}")
@@ -62,16 +63,16 @@ def image_data_generator(
         "zca_whitening": zca_whitening,
     }
 
+    standardized = any(standardization.values())
+
     def augment(batch, seed):
+        if standardized and not (batch.normalization and batch.normalization.standardization):
+            raise ValueError("augmentation: what standardises was not measured; use it through Preprocessing")
         drawn = draw(seed, batch.size, *batch.images.shape[1:3], **ranges)
         return batch._replace(images=transform(batch.images, drawn, fill_mode, cval))
 
-    def fit(dataset):
-        if any(standardization.values()):
-            return dataset.standardized(**standardization, zca_epsilon=zca_epsilon)
-        return dataset
-
-    return Transform("image_data_generator", augment, fit)
+    options = standardization | {"zca_epsilon": zca_epsilon} if standardized else None
+    return Transform("image_data_generator", augment, options)
 
 
 def draw(

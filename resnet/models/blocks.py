@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import keras
 
-from resnet.layers import FusedBatchNormalization, IdentityShortcut, ReLU, Stage, SurvivalGates
+from resnet.models.layers import FusedBatchNormalization, IdentityShortcut, ReLU, Stage, SurvivalGates
 
 
 @dataclass(frozen=True)

@@ -13,37 +13,60 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
+from resnet.run.record import is_share
+
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
 SPLITS = {"train": (BLUE, "-"), "validation": (GREEN, "-."), "test": (ORANGE, "--")}
 NAMED_CLASSES = 20  # more of them leave no room for a number in each cell of a confusion matrix
 
 
 def curves(epochs, title=""):
-    """Loss, accuracy and learning rate by epoch, and the two factors whose product the rate is.
+    """Loss and every metric of the splits by epoch, the learning rate, and the factors it is a product of.
 
-    `epochs` are dicts of floats, one an epoch, as metrics.csv and `Trainer.fit` have them.
+    `epochs` are dicts of floats by path, one an epoch, as metrics.csv has them.
     """
-    figure = Figure((10, 6.5), layout="constrained")
-    (loss, accuracy), (rate, factors) = figure.subplots(2, 2, sharex=True)
+    names = [name for name in _metrics(epochs) if name != "loss"]
+    rows = math.ceil((len(names) + 3) / 2)
+    figure = Figure((10, 0.5 + 3 * rows), layout="constrained")
     figure.suptitle(title)
-    for split, (colour, dashes) in SPLITS.items():
-        prefix = "" if split == "train" else f"{split}_"
-        for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
-            x, y = series(epochs, f"{prefix}{name}")
-            if len(x):
-                axes.plot(x, y, dashes, color=colour, label=split, **_marker(x))
-    _steps(rate, epochs, "learning_rate", PURPLE, "-", "learning rate")
-    _steps(factors, epochs, "schedule_factor", BLUE, "-", "schedule")
-    _steps(factors, epochs, "plateau_factor", ORANGE, "--", "plateau")
-    loss.set(title="loss (weight decay included)", yscale="log")
-    _plain_log(loss)
-    accuracy.set(title="accuracy")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    rate.set(title="learning rate", yscale="log", xlabel="epoch")
-    factors.set(title="its factors: schedule × plateau", yscale="log", xlabel="epoch")
-    for axes in (loss, accuracy, rate, factors):
+    panels = list(figure.subplots(rows, 2, sharex=True).flat)
+    for axes, name in zip(panels, ["loss", *names], strict=False):
+        _draw_metric(axes, epochs, name)
+    rate, factors, *unused = panels[len(names) + 1 :]
+    _steps(rate, epochs, "rate/learning_rate", PURPLE, "-", "learning rate")
+    _steps(factors, epochs, "rate/schedule_factor", BLUE, "-", "schedule")
+    _steps(factors, epochs, "rate/plateau_factor", ORANGE, "--", "plateau")
+    _steps(factors, epochs, "rate/callback_factor", GREEN, "-.", "callbacks")
+    rate.set(title="learning rate", yscale="log")
+    factors.set(title="its factors", yscale="log")
+    for axes in unused:
+        axes.set_axis_off()
+    for axes in panels[: len(panels) - len(unused)]:
         _finish(axes, legend=axes is not rate)
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("epoch")
     return figure
+
+
+def _metrics(epochs):
+    """Names of what was measured on any split, in their order."""
+    paths = dict.fromkeys(path for epoch in epochs for path in epoch)
+    return list(
+        dict.fromkeys(name for split, _, name in (p.partition("/") for p in paths) if split in SPLITS)
+    )
+
+
+def _draw_metric(axes, epochs, name):
+    for split, (colour, dashes) in SPLITS.items():
+        x, y = series(epochs, f"{split}/{name}")
+        if len(x):
+            axes.plot(x, y, dashes, color=colour, label=split, **_marker(x))
+    axes.set(title="loss (weight decay included)" if name == "loss" else name)
+    if name == "loss":
+        axes.set(yscale="log")
+        _plain_log(axes)
+    elif is_share(name):
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
 
 
 def series(epochs, name):
@@ -98,11 +121,9 @@ def label_caption(label, class_names):
     return "\n".join(f"{short(class_names[k], 10)} {label[k]:.0%}" for k in classes)
 
 
-def mistakes(images, labels, probabilities, class_names, rows=5, columns=8):
-    """The images whose true class was given the least probability, the worst first.
-
-    Images uint8 `(N, H, W, C)`, labels int `(N,)`, probabilities `(N, K)`.
-    """
+def mistakes(split, probabilities, class_names, rows=5, columns=8):
+    """The images of a Split whose true class was given the least probability `(N, K)`, the worst first."""
+    labels = split.labels
     predicted = probabilities.argmax(1)
     truth = np.take_along_axis(probabilities, labels[:, None], 1)[:, 0]
     wrong = np.flatnonzero(predicted != labels)
@@ -117,7 +138,7 @@ def mistakes(images, labels, probabilities, class_names, rows=5, columns=8):
     ]
     if len(worst) < len(wrong):
         title += f"; the {len(worst)} whose class seemed least likely"
-    return grid(images[worst], captions, title, columns)
+    return grid(split.batch(worst)[0], captions, title, columns)
 
 
 def confusion(matrix, class_names):
@@ -161,7 +182,7 @@ def compare(groups):
     dashes = ("-", "--", "-.", ":")
     figure = Figure((15, 4.5 + 0.2 * len(groups)), layout="constrained")
     trained, accuracy, loss = figure.subplots(1, 3)
-    panels = {trained: ["accuracy"], accuracy: _held_out("accuracy"), loss: _held_out("loss")}
+    panels = {trained: ["train/accuracy"], accuracy: _held_out("accuracy"), loss: _held_out("loss")}
     for i, (label, runs) in enumerate(groups.items()):
         style = {"color": colours[i % len(colours)], "ls": dashes[i // len(colours) % len(dashes)]}
         for axes, columns in panels.items():
@@ -178,7 +199,7 @@ def compare(groups):
 
 
 def _held_out(metric):
-    return [f"test_{metric}", f"validation_{metric}"]
+    return [f"test/{metric}", f"validation/{metric}"]
 
 
 def _first(epochs, columns):
