@@ -183,11 +183,13 @@ def verdict(first, second, difference, p, pairs=1):
     """The difference between groups of these names in words; p decides: Holm's where it is one of `pairs`."""
     half = 100 * (difference.high - difference.low) / 2
     size = f"{100 * abs(difference.estimate):.2f} ± {half:.2f} points"
-    chance = _p(difference.p) + (f", {_p(p)} among {pairs} pairs" if pairs > 1 else "")
+    chance = f"p {_p(difference.p)}" + (
+        f"; {_p(p).removeprefix('= ')} among {pairs} pairs" if pairs > 1 else ""
+    )
     basis = f"({difference.test}, {_sample(difference)}, {chance})"
-    if difference.images:
-        first, second = f"{first}'s network", f"{second}'s network"
     better, worse = (first, second) if difference.estimate >= 0 else (second, first)
+    if difference.images:
+        better, worse = f"the network of {better}", f"that of {worse}"
     if p < LEVEL:
         text = f"{better} is better than {worse} by {size} {basis}"
     else:
@@ -243,8 +245,8 @@ def _more(difference, pairs):
     if needed is None:
         return f"more than {MOST_SEEDS:,} seeds of each would be needed at this difference"
     first, second = difference.seeds
-    seeds = f"{needed - first} more" if first == second else f"{needed}"
-    return f"about {seeds} seeds of each would, at this difference"
+    seeds = _count(needed - first, "more seed") if first == second else _count(needed, "seed")
+    return f"about {seeds} of each would, at this difference"
 
 
 def _sample(difference):
@@ -261,4 +263,4 @@ def _count(n, noun):
 
 
 def _p(p):
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
