@@ -1,7 +1,7 @@
 """Runs side by side: what they differ in, their means and intervals over seeds, and what may be concluded.
 
 Runs that differ only in their seed are one group. Only finished runs count; every other one is named. Groups
-are ranked by validation accuracy where all of them have it, so that the test images choose nothing.
+are ranked by validation accuracy where all of them have it, so that the test images rank nothing.
 """
 
 import csv
@@ -66,10 +66,10 @@ class Run:
         self.config.pop("changes", None)  # of how the run was started, not of what it is
         result = files.result()
         self.status, self.error = result.get("status", "unfinished"), result.get("error", "")
-        self.watched = result.get("objective", {}).get("name", "")
+        self.watched = (result.get("objective") or {}).get("name", "")
         newest = dict(self.epochs[-1]) if self.epochs else {}
         for split in ("validation", "test"):
-            newest |= {f"{split}/{name}": value for name, value in result.get(split, {}).items()}
+            newest |= {f"{split}/{name}": value for name, value in (result.get(split) or {}).items()}
         known = {name: newest[name] for name in METRICS if newest.get(name) is not None}
         self.metrics = {name: value for name, value in known.items() if math.isfinite(value)}
 
@@ -182,7 +182,7 @@ class Comparison:
 
     def _ranking(self, without):
         if self.metric == DECIDING[0]:
-            return "Ranked by validation accuracy; the test images chose nothing."
+            return "Ranked by validation accuracy; the test images rank nothing."
         which = ", ".join(sorted(group.letter for group in without))
         return (
             f"Ranked by test accuracy, for there is no validation accuracy of {which}: "
@@ -200,7 +200,7 @@ class Comparison:
         ]
         heading = f"Verdicts on {words(self.metric)} at 95%"
         if len(sentences) > 1:
-            heading += ", by Holm's correction over all pairs"
+            heading += ", by Holm's correction over all pairs (± is of each pair alone)"
         if len(shown) < len(sentences):
             heading += f"; the best beside the others, --all-pairs shows all {len(sentences)}"
         return heading, shown
