@@ -112,10 +112,51 @@ def test_confusion_of_many_classes_lists_the_most_frequent():
     ]
 
 
+def epochs(accuracies, split="validation"):
+    return [
+        {"epoch": i, "train/accuracy": a + 0.05, f"{split}/accuracy": a, f"{split}/loss": 1 - a}
+        for i, a in enumerate(accuracies, 1)
+    ]
+
+
 def test_comparison_draws_the_mean_of_seeds_as_far_as_all_have_come():
-    better = [{**epoch, "test/accuracy": epoch["test/accuracy"] + 0.1} for epoch in EPOCHS[:4]]
-    trained, accuracy, _ = figures.compare({"depth 20": [EPOCHS, better], "depth 32": [EPOCHS]}).axes
-    expected = [epoch["test/accuracy"] + 0.05 for epoch in EPOCHS[:4]]
-    np.testing.assert_allclose(lines(accuracy)["depth 20"], expected)
-    np.testing.assert_allclose(lines(trained)["depth 20"], [epoch["train/accuracy"] for epoch in EPOCHS[:4]])
-    assert len(lines(accuracy)["depth 32"]) == 10
+    runs = [epochs([0.5, 0.6, 0.7]), epochs([0.6, 0.7])]
+    groups = [("A", "depth 20", runs, [0.7, 0.7]), ("B", "depth 32", [epochs([0.4, 0.5])], [0.5])]
+    _, held_out, trained, _ = figures.compare(groups, "validation/accuracy").axes
+    np.testing.assert_allclose(lines(held_out)["A  depth 20"], [0.55, 0.65])
+    np.testing.assert_allclose(lines(trained)["A  depth 20"], [0.6, 0.7])
+    np.testing.assert_allclose(lines(held_out)["B  depth 32"], [0.4, 0.5])
+    assert held_out.get_title() == "accuracy (validation)"
+
+
+def test_comparison_draws_test_images_where_none_are_held_out():
+    groups = [("A", "split", [epochs([0.5])], []), ("B", "all", [epochs([0.6], "test")], [])]
+    _, held_out, _, _ = figures.compare(groups, "test/accuracy").axes
+    assert [line.get_ydata()[0] for line in held_out.lines] == [0.5, 0.6]
+    assert held_out.get_title() == "accuracy (test, or validation)"
+
+
+def test_comparison_has_a_row_of_seeds_with_its_interval_for_each_group():
+    runs = [epochs([0.8, 0.9])] * 3
+    groups = [
+        (letter, f"depth {i}", runs, values)
+        for i, (letter, values) in enumerate({"A": [0.90, 0.91, 0.92], "B": [0.8], "C": []}.items())
+    ]
+    seeds, *_ = figures.compare(groups, "test/accuracy").axes
+    assert [tick.get_text() for tick in seeds.get_yticklabels()] == ["A", "B", "C"]
+    drawn = {}
+    for line in seeds.lines:
+        drawn.setdefault(round(line.get_ydata()[0]) if len(line.get_xdata()) else 2, {})[line.get_label()] = (
+            list(line.get_xdata())
+        )
+    low, high = drawn[0]["interval"]
+    assert drawn[0]["a seed"] == [0.90, 0.91, 0.92] and drawn[0]["mean"] == [pytest.approx(0.91)]
+    assert (high - low) / 2 == pytest.approx(4.302653 * 0.01 / 3**0.5)  # Student's t of two degrees
+    assert drawn[1] == {"a seed": [0.8]}
+    assert drawn[2] == {"a seed": []}
+
+
+def test_many_groups_differ_in_dashes_or_marker_without_colour():
+    groups = [(str(i), "", [epochs([0.5])], []) for i in range(20)]
+    _, held_out, *_ = figures.compare(groups, "test/accuracy").axes
+    assert len({(line.get_linestyle(), line.get_marker()) for line in held_out.lines}) == 20

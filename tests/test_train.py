@@ -76,7 +76,7 @@ def test_a_sweep_leaves_a_directory_a_job(tmp_path):
     assert [job["steps"] for job in jobs] == [3, 3, 3]
     assert sum(job["elapsed_seconds"] for job in jobs) < elapsed  # a job's own time, not the sweep's
     assert (tmp_path / "sweep" / "comparison.png").exists()
-    compared = [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("sweep/")]
+    compared = [line.split()[1:3] for line in done.stdout.splitlines() if line[1:].startswith("  sweep/")]
     assert sorted(compared) == [["sweep/0", "none"], ["sweep/1", "shift_flip"], ["sweep/2", "crop_flip"]]
 
 

@@ -7,12 +7,14 @@ differ in their dashes too.
 
 import io
 import math
+from textwrap import fill
 
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
+from resnet.report.statistics import summary
 from resnet.run.record import is_share
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
@@ -172,34 +174,72 @@ def confusion(matrix, class_names):
     return figure
 
 
-def compare(groups):
-    """Accuracies and loss of several runs by epoch: for each group its mean, and a band to its extremes.
+def compare(groups, metric):
+    """Groups of runs: each seed and the 95% interval of the mean, and curves by epoch.
 
-    `groups` maps a label to a list of runs, each as `curves` takes it. The loss and one accuracy are of the
-    test images, or of those for validation in runs that keep the test images for the end.
+    `groups` are tuples: a letter, a label, the runs as `curves` takes each, and the values of `metric`, such
+    as `validation/accuracy`, one a seed. A group has its own colour, dashes and marker, and its row where
+    the seeds are. Curves are the mean of its runs, with a band to their extremes; those of images held out
+    are of the split of `metric`, or of the other one in runs that did not measure it by epoch.
     """
-    colours = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
-    dashes = ("-", "--", "-.", ":")
-    figure = Figure((15, 4.5 + 0.2 * len(groups)), layout="constrained")
-    trained, accuracy, loss = figure.subplots(1, 3)
-    panels = {trained: ["train/accuracy"], accuracy: _held_out("accuracy"), loss: _held_out("loss")}
-    for i, (label, runs) in enumerate(groups.items()):
-        style = {"color": colours[i % len(colours)], "ls": dashes[i // len(colours) % len(dashes)]}
+    figure = Figure((13, 9 + 0.35 * len(groups)), layout="constrained")
+    (seeds, held_out), (trained, loss) = figure.subplots(2, 2)
+    splits = [metric.partition("/")[0]]
+    if not all(series(run, metric).size for _, _, runs, _ in groups for run in runs):
+        splits += {"validation", "test"} - {*splits}
+    panels = {
+        held_out: [f"{name}/accuracy" for name in splits],
+        trained: ["train/accuracy"],
+        loss: [f"{name}/loss" for name in splits],
+    }
+    for i, (letter, label, runs, _) in enumerate(groups):
         for axes, columns in panels.items():
-            _mean_and_band(axes, [_first(run, columns) for run in runs], label, style)
-    for axes, images in ((trained, "training"), (accuracy, "test, or validation")):
-        axes.set(title=f"accuracy ({images})", xlabel="epoch")
+            _mean_and_band(axes, [_first(run, columns) for run in runs], f"{letter}  {label}", _style(i))
+    _seeds(seeds, groups, metric)
+    held_out.set(title=f"accuracy ({', or '.join(splits)})", xlabel="epoch")
+    trained.set(title="accuracy (train)", xlabel="epoch")
+    loss.set(title=f"loss ({', or '.join(splits)}; weight decay included)", xlabel="epoch", yscale="log")
+    for axes in (held_out, trained):
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    loss.set(title="loss (test, or validation; weight decay included)", xlabel="epoch", yscale="log")
     _plain_log(loss)
     for axes in panels:
         _finish(axes, legend=False)
-    figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower left", frameon=False)
+    handles, labels = held_out.get_legend_handles_labels()
+    labels = [fill(label, 140, subsequent_indent="     ") for label in labels]
+    legend = figure.legend(handles, labels, loc="outside lower left", frameon=False, handlelength=4)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a `$` in a name begins no formula
     return figure
 
 
-def _held_out(metric):
-    return [f"test/{metric}", f"validation/{metric}"]
+def _style(i):
+    """Colour, dashes and marker of the i-th group: 35 of them differ, in black and white 20."""
+    colours = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
+    dashes, markers = ("-", "--", "-.", ":"), "os^Dv"
+    return {
+        "color": colours[i % len(colours)],
+        "ls": dashes[i % len(dashes)],
+        "marker": markers[i % len(markers)],
+    }
+
+
+def _seeds(axes, groups, metric):
+    """A row a group: its seeds as points, below them the mean and its 95% interval."""
+    for i, (_, _, _, values) in enumerate(groups):
+        style = _style(i)
+        point = {"color": style["color"], "marker": style["marker"], "ls": "", "label": "a seed"}
+        axes.plot(values, [i - 0.15] * len(values), **point, mfc="none", ms=8, mew=1.5)
+        found = summary(values) if values else None
+        if found and found.low is not None:
+            axes.plot([found.low, found.high], [i + 0.2] * 2, "|-", color="black", lw=1.5, label="interval")
+            axes.plot(found.mean, i + 0.2, "|", color="black", ms=14, mew=3, label="mean")
+    axes.set(
+        title=f"{metric.replace('/', ' ')}: seeds, mean and its 95% interval", ylim=(len(groups) - 0.5, -0.5)
+    )
+    axes.set_yticks(range(len(groups)), [letter for letter, *_ in groups])
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.grid(alpha=0.3, axis="x")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _first(epochs, columns):
@@ -213,7 +253,7 @@ def _mean_and_band(axes, runs, label, style):
     lines = [dict(zip(*run, strict=True)) for run in runs]
     x = np.array(sorted(set.intersection(*map(set, lines))))
     values = np.array([[line[epoch] for epoch in x] for line in lines])
-    axes.plot(x, values.mean(0), label=label, **style, **_marker(x))
+    axes.plot(x, values.mean(0), label=label, **style, markevery=max(1, len(x) // 8), markersize=5)
     if len(lines) > 1:
         axes.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.2, lw=0)
 

@@ -41,12 +41,6 @@ class RunDirectory:
         return str(self.path)
 
     @classmethod
-    def below(cls, top):
-        """The runs in and below the directory `top` that have begun to train, in the order of their paths."""
-        found = [cls(path.parent.parent) for path in sorted(Path(top).rglob(CONFIG))]
-        return [run for run in found if run.metrics.exists()]
-
-    @classmethod
     def finished(cls, path):
         """The run at `path`. Raises UserError unless a finished run lies there."""
         run = cls(path)
@@ -88,10 +82,9 @@ class RunDirectory:
 
     def epochs(self):
         """The whole rows of metrics.csv, a dict of floats each; the file may be growing."""
-        with self.metrics.open(newline="", encoding="utf-8") as file:
-            rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
-        whole = [row for row in rows if "epoch" in row and "step" in row]
-        return [{name: float(value) for name, value in row.items()} for row in whole]
+        text = self.metrics.read_text("utf-8") if self.metrics.exists() else ""
+        rows = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+        return [{name: float(value) for name, value in row.items() if value} for row in rows]
 
     def class_names(self):
         return json.loads(self.classes.read_text("utf-8"))
