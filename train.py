@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from conf.command import check_run_directory, command, import_keras, record, threads
 from conf.schema import check
+from resnet.cli.command import check_run_directory, command, import_keras, record, threads
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

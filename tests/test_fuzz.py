@@ -31,10 +31,10 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf, open_dict
 from PIL import Image
 
-from conf.command import command
 from conf.schema import SCHEMAS, check
 from resnet import figures
 from resnet.checkpoints import newest
+from resnet.cli.command import command
 from resnet.data import archive, cifar
 from resnet.data.cifar import CIFAR10
 from resnet.errors import UserError
