@@ -6,7 +6,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from conf.schema import check_node
+from resnet.cli.check import check_node
 from resnet.cli.command import command, finished_run
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from conf.schema import ConfigError
 from resnet.cli.command import command, finished_run
+from resnet.errors import ConfigError
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")

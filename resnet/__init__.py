@@ -1,5 +1,25 @@
-"""Residual networks for small images. Importing it registers the layers that saved models need."""
+"""Residual networks for small images.
 
-from resnet import layers
+`import resnet` costs no TensorFlow: what is named here is imported when it is first asked for
+(`resnet.models.resnet_v1`, PEP 562). `resnet.load(directory)` gives the network that a run left there. Where
+`keras.models.load_model` is to read it, `import resnet.layers` first: that registers the layers of saved models.
+"""
 
-__all__ = ["layers"]
+from importlib import import_module
+
+MODULES = ("augmentation", "data", "evaluation", "layers", "models", "optimizers", "schedules", "trainer")
+FUNCTIONS = {"load": "resnet.trained"}
+
+__all__ = [*MODULES, *FUNCTIONS]  # noqa: PLE0604
+
+
+def __getattr__(name):
+    if name in FUNCTIONS:
+        return getattr(import_module(FUNCTIONS[name]), name)
+    if name in MODULES:
+        return import_module(f"resnet.{name}")
+    raise AttributeError(f"module 'resnet' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

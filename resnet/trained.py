@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import keras
 
+from resnet import layers  # noqa: F401  registers what saved models hold
 from resnet.data import Normalization
 from resnet.data.image_folder import MODES, read_picture
 from resnet.errors import UserError

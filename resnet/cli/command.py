@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.schema import ConfigError
+from resnet.errors import ConfigError
 
 
 def command(main) -> None:
