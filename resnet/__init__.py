@@ -1,8 +1,8 @@
 """Residual networks for small images.
 
 `import resnet` costs no TensorFlow: what is named here is imported when it is first asked for
-(`resnet.models.resnet_v1`, PEP 562). `resnet.load(directory)` gives the network that a run left there. Where
-`keras.models.load_model` is to read it, `import resnet.layers` first: that registers the layers of saved models.
+(`resnet.models.resnet_v1`, PEP 562). `resnet.load(directory)` gives the network that a run left there. For
+`keras.models.load_model`, `import resnet.layers` first: that registers the layers of saved models.
 """
 
 from importlib import import_module
