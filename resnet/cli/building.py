@@ -16,7 +16,7 @@ UNKNOWN = re.compile(r"(?:unexpected keyword argument|not recognized:) \{?'(\w+)
 
 
 def explain(error: InstantiationException) -> str | None:
-    """The line for a TypeError or ValueError of the call, or None; the names nearest to a wrong one come first."""
+    """The line for a TypeError or ValueError of the call, or None; names nearest to a wrong one first."""
     call, cause = CALL.fullmatch(str(error)), error.__cause__
     if call is None or not isinstance(cause, TypeError | ValueError):
         return None
