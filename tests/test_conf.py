@@ -12,11 +12,13 @@ import tensorflow as tf
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
 from resnet.augmentation import Batch
+from resnet.cli import building
 from resnet.cli.check import check, check_node
 from resnet.data import digits, synthetic
 from resnet.errors import ConfigError
@@ -204,6 +206,38 @@ def test_augmentation(option):
 def test_impossible_values_are_refused(overrides, words):
     with pytest.raises(ConfigError, match=words):
         composed(*overrides.split())
+
+
+@pytest.mark.parametrize(
+    ("group", "overrides", "line"),
+    [
+        (
+            "augmentation",
+            ["augmentation=strong", "+augmentation.transforms.0.size=3"],
+            "augmentation.transforms.0.size: randaugment takes no size; it takes magnitude, operations",
+        ),
+        (
+            "schedule",
+            ["+schedule.factor=0.1"],
+            "schedule.factor: Steps takes no factor; it takes factors, boundaries",
+        ),
+        (
+            "optimizer",
+            ["optimizer=sgd", "+optimizer.nestrov=1"],
+            "optimizer.nestrov: SGD takes no nestrov; it takes nesterov, ",
+        ),
+        (
+            "optimizer",
+            ["optimizer=adamw", "optimizer.weight_decay=null"],
+            "optimizer: .*; AdamW takes learning_rate, weight_",
+        ),
+    ],
+)
+def test_what_cannot_be_built_names_what_is_taken(group, overrides, line):
+    with pytest.raises(InstantiationException) as raised:
+        instantiate(composed(*overrides)[group])
+    found = building.explain(raised.value)
+    assert found and re.match(line, found), found
 
 
 def test_one_transform_of_a_list_is_changed_from_the_command_line():
