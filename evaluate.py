@@ -6,8 +6,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from conf.command import command, finished_run
-from conf.schema import check_node
+from resnet.cli.check import check_node
+from resnet.cli.command import command, finished_run
 from resnet.run.directory import RunDirectory
 
 

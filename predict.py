@@ -7,8 +7,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from conf.command import command, finished_run
-from conf.schema import ConfigError
+from resnet.cli.command import command, finished_run
+from resnet.errors import ConfigError
 from resnet.run.directory import RunDirectory
 
 

@@ -4,16 +4,18 @@ import time
 
 LAUNCHED = time.time()
 
+from pathlib import Path
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from conf.command import check_run_directory, command, import_keras, record, threads
-from conf.schema import check
+from resnet.cli.check import check
+from resnet.cli.command import check_run_directory, command, import_keras, record, threads
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(Path(__file__).with_name("conf")), config_name="config")
 def train(config: DictConfig) -> float | None:
     started = time.time() if HydraConfig.get().mode == RunMode.MULTIRUN else LAUNCHED
     check(config)
@@ -54,5 +56,9 @@ def train(config: DictConfig) -> float | None:
         return run.result["objective"]["value"]
 
 
-if __name__ == "__main__":
+def main() -> None:
     command(train)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ from resnet.training.optimizers import Muon
 def update(value, gradient, **options):
     """How one step moves a weight, in units of the rate."""
     variable = keras.Variable(value)
-    optimizer = Muon(1e-3, **options)
+    optimizer = Muon(1e-3, **{"weight_decay": 0.0, **options})
     optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
     return (value - variable.numpy()) / 1e-3
 

@@ -10,13 +10,13 @@ from resnet.augmentation.transform import Transform, each, fold_in, mirror, unif
 
 def image_data_generator(
     rotation_range=0.0,
-    width_shift_range=0.0,
-    height_shift_range=0.0,
+    width_shift_range=0.1,
+    height_shift_range=0.1,
     shear_range=0.0,
     zoom_range=0.0,
     channel_shift_range=0.0,
     brightness_range=None,
-    horizontal_flip=False,
+    horizontal_flip=True,
     vertical_flip=False,
     fill_mode="nearest",
     cval=0.0,
@@ -32,7 +32,7 @@ def image_data_generator(
 
     Ranges are drawn from as there: degrees for rotation and shear; a shift as a fraction of the size
     (floats below 1), in pixels (floats from 1 on), up to so many whole pixels (an int) or one of a list;
-    zoom and brightness as factors.
+    zoom and brightness as factors. The defaults are what the Keras example asks for, not Keras' zeros.
 
     Where its code leaves its names, the names hold here: `width_shift_range` moves along the width (Keras
     3 moves the rows), and pictures that are not square turn about their centre.

@@ -62,7 +62,17 @@ class Dataset:
         return len(self.class_names)
 
 
-def make_dataset(train, test, class_names, *, train_size, test_size, validation_split, normalization, seed):
+def make_dataset(
+    train,
+    test,
+    class_names,
+    *,
+    train_size=None,
+    test_size=None,
+    validation_split=0.1,
+    normalization="pixel_mean",
+    seed=0,
+):
     """A Dataset of class-balanced subsets; None for a size takes all.
 
     `validation_split` is the fraction of the training images held out, class by class. Raises

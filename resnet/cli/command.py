@@ -1,6 +1,7 @@
 """Running a Hydra main so that whatever the user can mend ends in a line or two."""
 
 import gc
+import inspect
 import logging
 import os
 import re
@@ -23,7 +24,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.schema import ConfigError
+from resnet.cli import building
+from resnet.errors import ConfigError
+from resnet.run.directory import RunDirectory
 
 
 def command(main) -> None:
@@ -32,8 +35,11 @@ def command(main) -> None:
     Exit code 1 after an error, 128 plus the signal's number after an interruption.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
-    # Launchers load jobs in processes of their own, which must find these packages too.
-    path = [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # What lies beside the command is found wherever that is installed, and by launchers' processes too.
+    home = str(Path(inspect.unwrap(main).__code__.co_filename).parent)
+    if home not in sys.path:
+        sys.path.append(home)
+    path = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(path)
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing
@@ -82,15 +88,10 @@ def _quoted(path):
 
 
 def finished_run(config: DictConfig) -> Path:
-    """The directory `config.run`. Raises ConfigError unless a finished run lies there."""
+    """The directory `config.run`. Raises ConfigError, or UserError, unless a finished run lies there."""
     if OmegaConf.is_missing(config, "run"):
         raise ConfigError("run is missing: give run=DIR, the directory of a finished run")
-    directory = Path(str(config.run))
-    if not (directory / ".hydra" / "config.yaml").is_file():
-        raise ConfigError(f"run={directory}: there is no run; expected {directory}/.hydra/config.yaml")
-    if not (directory / "model.keras").is_file():
-        raise ConfigError(f"run={directory}: not finished yet, for there is no {directory}/model.keras")
-    return directory
+    return RunDirectory.finished(str(config.run)).path
 
 
 def check_run_directory(config: DictConfig) -> None:
@@ -98,7 +99,7 @@ def check_run_directory(config: DictConfig) -> None:
     hydra = HydraConfig.get()
     key = "hydra.run.dir" if hydra.mode == RunMode.RUN else "hydra.sweep.dir"
     named = any(override.startswith(f"{key}=") for override in hydra.overrides.hydra)
-    if config.trainer.strategy._target_ == "resnet.distribution.multi_worker" and not named:
+    if config.trainer.strategy._target_ == "resnet.training.distribution.multi_worker" and not named:
         raise ConfigError(f"trainer/strategy=multi_worker needs {key}=DIR, the same for all workers")
 
 
@@ -184,7 +185,10 @@ def _explain(error):
         hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known)}"
         return f"{error.__cause__.full_key}: there is no key {key}; {hint}"
     if isinstance(error, MissingConfigException):
-        return str(error).split("\nConfig search path")[0].replace("\n\n", "; ").replace("\n\t", " ")
+        text = re.sub(r"\n\t_\w+", "", str(error))  # what options share is none itself
+        return text.split("\nConfig search path")[0].replace("\n\n", "; ").replace("\n\t", " ")
+    if isinstance(error, InstantiationException) and (line := building.explain(error)):
+        return line
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return "out of memory; give a smaller trainer.batch_size, or model.recompute=true"
     if isinstance(error, RecursionError):
