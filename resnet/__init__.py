@@ -10,7 +10,7 @@ from importlib import import_module
 MODULES = ("augmentation", "data", "evaluation", "layers", "models", "optimizers", "schedules", "trainer")
 FUNCTIONS = {"load": "resnet.trained"}
 
-__all__ = [*MODULES, *FUNCTIONS]  # noqa: PLE0604
+__all__ = [*MODULES, *FUNCTIONS]
 
 
 def __getattr__(name):
