@@ -2,7 +2,7 @@
 
 Each function returns a matplotlib Figure that belongs to no window, so it works without a display and
 from any thread. Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; lines
-differ in their dashes too.
+differ in their dashes too. Names stand there as they are: a `$` in them begins no formula.
 """
 
 import io
@@ -25,7 +25,7 @@ def curves(epochs, title=""):
     """
     figure = Figure((10, 6.5), layout="constrained")
     (loss, accuracy), (rate, factors) = figure.subplots(2, 2, sharex=True)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     for split, (colour, dashes) in SPLITS.items():
         prefix = "" if split == "train" else f"{split}_"
         for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
@@ -80,8 +80,8 @@ def grid(images, captions, title="", columns=10):
     for i, caption in enumerate(captions):
         row, column = divmod(i, columns)
         x, y = column * (width + beside) + width / 2, row * (above + height) + 0.9 * above
-        axes.text(x, y, caption, fontsize=7, ha="center", va="bottom")
-    axes.set_title(title, fontsize=11)
+        axes.text(x, y, caption, fontsize=7, ha="center", va="bottom", parse_math=False)
+    axes.set_title(title, fontsize=11, parse_math=False)
     return figure
 
 
@@ -173,7 +173,9 @@ def compare(groups):
     _plain_log(loss)
     for axes in panels:
         _finish(axes, legend=False)
-    figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower left", frameon=False)
+    legend = figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower left", frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return figure
 
 
@@ -237,8 +239,8 @@ def _finish(axes, legend):
 def _count_cells(axes, matrix, errors, class_names):
     ticks = range(len(matrix))
     names = [short(name) for name in class_names]
-    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, names)
+    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(ticks, names, parse_math=False)
     dark = errors.filled(0) > 0.3 * errors.filled(0).max()
     for (i, j), count in np.ndenumerate(matrix):
         if count:
@@ -257,7 +259,8 @@ def _list_confusions(axes, matrix, class_names, count=20):
         for i, j in pairs
     ]
     text = "\n".join(["most frequent confusions", "", *lines])
-    axes.text(1.03, 1, text, transform=axes.transAxes, va="top", fontsize=8, linespacing=1.5)
+    place = {"transform": axes.transAxes, "va": "top"}
+    axes.text(1.03, 1, text, fontsize=8, linespacing=1.5, parse_math=False, **place)
 
 
 def _notice(text):

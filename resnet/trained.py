@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 
 from resnet.data import Normalization
-from resnet.data.image_folder import MODES, read_picture
+from resnet.data.picture import MODES, read_picture
 from resnet.errors import UserError
 
 

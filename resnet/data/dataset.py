@@ -1,34 +1,57 @@
-"""What every data source returns, and how a source is cut into subsets."""
+"""What every data source returns."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from resnet.data import equality
+from resnet.data.cuts import split_off, subset
 from resnet.data.normalization import Normalization, measure, standardize
-from resnet.errors import UserError
+from resnet.listing import printable
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 `(N, H, W, C)` with labels int32 `(N,)`."""
+    """Images uint8 `(N, H, W, C)` with labels int32 `(N,)`, and what they are called `(N,)`, if anything."""
 
     images: np.ndarray
     labels: np.ndarray
+    names: np.ndarray | None = None
 
     def __len__(self):
         return len(self.labels)
+
+    def name(self, i):
+        """What image `i` is called, or its number."""
+        return str(i) if self.names is None else self.names[i]
 
     @cached_property
     def checksum(self):
         """CRC-32 of images and labels, by which other data are known."""
         return zlib.crc32(self.labels, zlib.crc32(np.ascontiguousarray(self.images)))
 
+    @cached_property
+    def hashes(self):
+        """uint64 `(N,)`: BLAKE2b of each image's pixels, by which equal pictures are known."""
+        images = np.ascontiguousarray(self.images)
+        digests = b"".join(hashlib.blake2b(image, digest_size=8).digest() for image in images)
+        return np.frombuffer(digests, "<u8")
+
     def take(self, index):
-        return Split(self.images[index], self.labels[index])
+        taken = Split(
+            self.images[index], self.labels[index], None if self.names is None else self.names[index]
+        )
+        if "hashes" in vars(self):
+            vars(taken)["hashes"] = self.hashes[index]  # not to be computed again
+        return taken
 
 
 @dataclass(frozen=True)
@@ -50,6 +73,12 @@ class Dataset:
         return len(self.class_names)
 
     @property
+    def parts(self):
+        """Its Splits by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
+
+    @property
     def watched(self):
         """Name and images of what plateau and best checkpoint watch."""
         if self.validation is not None:
@@ -61,47 +90,67 @@ class Dataset:
         return replace(self, normalization=standardize(self.normalization, self.train.images, **options))
 
 
-def make_dataset(train, test, class_names, *, train_size, test_size, validation_split, normalization, seed):
+def make_dataset(
+    train,
+    test,
+    class_names,
+    *,
+    validation=None,
+    test_split=None,
+    train_size,
+    test_size,
+    validation_split,
+    normalization,
+    seed,
+):
     """A Dataset of class-balanced subsets; None for a size takes all.
 
-    `validation_split` is the fraction of the training images held out, class by class. Raises
-    UserError for a size that the source cannot give.
+    Where the source has no `test` (None), `test_split` is the fraction of its images that are for testing.
+    `validation_split` is the fraction of the training images held out, unless the source has `validation`
+    images of its own. Both are cut off class by class, with equal pictures on one side. How many pictures
+    are equal is logged. Raises UserError for a cut or size that the source cannot give.
     """
-    train = subset(train, train_size, seed, "train_size")
-    test = subset(test, test_size, seed, "test_size")
-    validation = None
-    if validation_split:
-        train, validation = split_off(train, validation_split, seed, "validation_split")
-    statistics = measure(train.images, normalization)
-    return Dataset(train, test, class_names, statistics, validation)
+    class_names = [printable(name) for name in class_names]
+    draw = {"seed": seed, "class_names": class_names}
+    repeated = {}
+    if test is None:
+        repeated["test_split"] = (train, equality.copies(train))
+        train, test = split_off(train, test_split, name="test_split", **draw)
+    train = subset(train, train_size, name="train_size", **draw)
+    test = subset(test, test_size, name="test_size", **draw)
+    if validation is not None and validation_split:
+        log.info("data.validation_split=%g is not used: there are validation images", validation_split)
+    elif validation_split:
+        repeated["validation_split"] = (train, equality.copies(train))
+        train, validation = split_off(train, validation_split, name="validation_split", **draw)
+    dataset = Dataset(train, test, class_names, measure(train.images, normalization), validation)
+    if equal := [*_kept_together(repeated), *_on_both_sides(dataset), *_contradictory(dataset)]:
+        log.warning("equal pictures: %s", "; ".join(equal))
+    return dataset
 
 
-def subset(split, size, seed, name):
-    """`size` images with the classes in the same proportion, in their old order."""
-    if size is None or size == len(split):
-        return split
-    return _cut(split, size, seed, name)[0]
+def _kept_together(repeated):
+    for name, (whole, copies) in repeated.items():
+        if copies:
+            yield f"{copies:,} of {len(whole):,} are copies, which data.{name} leaves on one side"
 
 
-def split_off(split, fraction, seed, name):
-    """What is left of `split`, and the `fraction` of it that is split off, class by class."""
-    part, rest = _cut(split, round(fraction * len(split)), seed, name)
-    return rest, part
+def _on_both_sides(dataset):
+    """Equal pictures that a source has in more than one part."""
+    parts = dataset.parts
+    for name, other in (("test", "train"), ("validation", "train"), ("test", "validation")):
+        if name in parts and other in parts and len(found := equality.shared(parts[name], parts[other])):
+            example = parts[name].name(found[0])
+            yield f"{len(found):,} of {len(parts[name]):,} {name} images are {other} images too, as {example}"
 
 
-def _cut(split, size, seed, name):
-    counts = np.bincount(split.labels)
-    classes = np.count_nonzero(counts)
-    if not classes <= size <= len(split) - classes:
-        raise UserError(
-            f"data.{name}: {size} of {len(split)} images cannot be drawn from each of {classes} classes; "
-            f"{classes} to {len(split) - classes} can"
+def _contradictory(dataset):
+    """Equal pictures with different labels."""
+    parts = list(dataset.parts.items())
+    count, pair = equality.contradictions([split for _, split in parts])
+    if count:
+        first, second = (
+            f"{parts[i][0]} image {parts[i][1].name(n)} ({dataset.class_names[parts[i][1].labels[n]]})"
+            for i, n in pair
         )
-    if 1 in counts:
-        raise UserError(f"data.{name}: class {list(counts).index(1)} has one image; a cut needs two of each")
-    from sklearn.model_selection import train_test_split  # who takes all need not wait for it
-
-    chosen, rest = train_test_split(
-        np.arange(len(split)), train_size=size, stratify=split.labels, random_state=seed
-    )
-    return split.take(np.sort(chosen)), split.take(np.sort(rest))
+        yield f"{count:,} have more than one label, as {first} and {second}"
