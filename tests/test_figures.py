@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from resnet import figures
@@ -118,3 +119,24 @@ def test_comparison_draws_the_mean_of_seeds_as_far_as_all_have_come():
     np.testing.assert_allclose(lines(accuracy)["depth 20"], expected)
     np.testing.assert_allclose(lines(trained)["depth 20"], [epoch["accuracy"] for epoch in EPOCHS[:4]])
     assert len(lines(accuracy)["depth 32"]) == 10
+
+
+@pytest.mark.parametrize("name", ["$0_$10", "$x$", r"\$5 and \$6", "a_b^{c", "$\\frac$"])
+def test_names_stand_in_the_pictures_as_they_are(name):
+    names = [name, "other"]
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.1, 0.9], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
+    many = np.arange(900).reshape(30, 30)
+    pictures = [
+        figures.grid(images, [name] * 4, title=name),
+        figures.mistakes(images, labels, probabilities, names),
+        figures.confusion(np.array([[3, 1], [2, 4]]), names),
+        figures.confusion(many, [name] * 30),
+        figures.curves(EPOCHS, name),
+        figures.compare({name: [EPOCHS], "other": [EPOCHS]}),
+    ]
+    for figure in pictures:
+        figures.png(figure)
+        shown = [text for text in figure.findobj(Text) if figures.short(name, 10)[:5] in text.get_text()]
+        assert shown
+        assert not any(text.get_parse_math() for text in shown)

@@ -27,7 +27,7 @@ def split_off(split, fraction, seed, name, class_names):
 
 
 def _cut(split, size, pictures, seed, name, class_names):
-    """Two Splits, the first of about `size`; images of a class that have the same of `pictures` `(N,)` in one."""
+    """Two Splits, the first of about `size`; images of a class with one number in `pictures` are in one."""
     counts = np.bincount(split.labels)
     classes = np.flatnonzero(counts)
     for label in classes[counts[classes] == 1]:
