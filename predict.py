@@ -2,7 +2,6 @@
 
 import os
 import sys
-from glob import glob
 from pathlib import Path
 
 import hydra
@@ -63,14 +62,17 @@ def find(config):
 
 
 def _named(name):
-    """The paths that a name or glob stands for."""
-    if os.path.lexists(name):
-        return [Path(name)]
+    """The paths that a name or glob stands for; `**` does not go through links, which may lead in circles."""
+    path = Path(name)
+    if os.path.lexists(path):
+        return [path]
     from resnet.listing import is_system
 
-    asked = Path(name).parts
-    found = map(Path, sorted(glob(name, recursive=True)))
-    return [path for path in found if not any(is_system(p) and p not in asked for p in path.parts)]
+    try:
+        found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    except ValueError as error:
+        raise ConfigError(f"images={name}: {error}") from error
+    return [p for p in found if not any(is_system(part) and part not in path.parts for part in p.parts)]
 
 
 def _files(path):

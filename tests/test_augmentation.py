@@ -334,6 +334,16 @@ def test_cutout_is_one_square_around_any_pixel():
     assert np.mean(heights == 6) == pytest.approx(15 / 20, abs=0.2)
 
 
+@pytest.mark.parametrize(("size", "shape"), [(8, (8, 8)), (16, (8, 8)), (16, (8, 12)), (40, (32, 32))])
+def test_cutout_of_whole_pictures_is_refused(size, shape):
+    whole = dataset_of(np.zeros((4, *shape, 3), np.uint8))
+    with pytest.raises(
+        UserError, match=rf"augmentation.size={size}: .*{shape[0]}x{shape[1]}; .*half: {shape[0] // 2}"
+    ):
+        augmentation.in_order([augmentation.cutout(size)]).fit(whole)
+    assert augmentation.cutout(max(shape) - 1).fit(whole) is whole
+
+
 @pytest.mark.parametrize("mix", [augmentation.mixup(1.0), augmentation.cutmix(1.0)])
 def test_labels_mix_as_the_pictures_do(mix):
     """Where a picture is one colour, the number of its class, its mean is that of its label."""
