@@ -54,15 +54,8 @@ def image_folder(
     paths = [path for found in listed.values() for path, _ in found]
     pictures = _read(paths, read, skip_unreadable)
     splits = {part: _split(found, pictures, root, roots[part], class_names) for part, found in listed.items()}
-    return make_dataset(
-        splits["train"],
-        splits.get("test"),
-        class_names,
-        validation=splits.get("validation"),
-        test_split=test_split,
-        seed=seed,
-        **options,
-    )
+    options |= {"class_names": class_names, "test_split": test_split, "seed": seed}
+    return make_dataset(**{"test": None} | splits, **options)
 
 
 def _parts(root):

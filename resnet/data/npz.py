@@ -41,15 +41,8 @@ def npz(file, test_split=0.2, *, seed, **options):
     if foreign := sorted(arrays.keys() - known):
         log.warning("%s: arrays that are not used: %s", path, ", ".join(foreign))
     class_names = _class_names(path, arrays, splits)
-    return make_dataset(
-        splits["train"],
-        splits.get("test"),
-        class_names,
-        validation=splits.get("validation"),
-        test_split=test_split,
-        seed=seed,
-        **options,
-    )
+    options |= {"class_names": class_names, "test_split": test_split, "seed": seed}
+    return make_dataset(**{"test": None} | splits, **options)
 
 
 def _load(path):
