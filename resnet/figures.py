@@ -134,7 +134,7 @@ def confusion(matrix, class_names):
     figure = Figure((side + (1.2 if named else 5), side), layout="constrained")
     axes = figure.subplots()
     low, high = (errors.min(), errors.max()) if errors.count() else (0.01, 0.1)
-    high = max(high, 1.1 * low)
+    low = min(low, high / 1.1)
     axes.imshow(np.eye(len(matrix)), cmap="Greys", vmax=6)
     picture = axes.imshow(errors, cmap="Blues", norm=LogNorm(low, high))
     axes.set(xlabel="predicted class", ylabel="true class")
@@ -147,7 +147,7 @@ def confusion(matrix, class_names):
         bar = figure.colorbar(picture, fraction=0.04, label="share of the true class", location="left")
         _list_confusions(axes, matrix, class_names)
     bar.minorticks_off()
-    bar.set_ticks(ticks := [low, np.sqrt(low * high), high], labels=[f"{100 * tick:.2g}%" for tick in ticks])
+    bar.set_ticks(ticks := [low, np.sqrt(low * high), high], labels=[f"{100 * tick:.3g}%" for tick in ticks])
     return figure
 
 

@@ -101,6 +101,12 @@ def test_confusion_counts_each_cell():
     assert colours[0, 1] == pytest.approx(2 / 7)
 
 
+def test_confusion_of_nothing_but_errors_ends_at_all_of_them():
+    axes, bar = figures.confusion([[0, 2, 0], [0, 0, 3], [4, 0, 0]], ["a", "b", "c"]).axes
+    assert axes.images[-1].norm.vmax == 1
+    assert bar.get_yticklabels()[-1].get_text() == "100%"
+
+
 def test_confusion_of_many_classes_lists_the_most_frequent():
     matrix = np.diag(np.full(100, 50))
     matrix[3, 7], matrix[9, 2] = 20, 10

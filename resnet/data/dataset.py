@@ -41,9 +41,8 @@ class Split:
     @cached_property
     def hashes(self):
         """uint64 `(N,)`: BLAKE2b of each image's pixels, by which equal pictures are known."""
-        images = np.ascontiguousarray(self.images)
-        digests = b"".join(hashlib.blake2b(image, digest_size=8).digest() for image in images)
-        return np.frombuffer(digests, "<u8")
+        digests = (hashlib.blake2b(np.ascontiguousarray(image), digest_size=8) for image in self.images)
+        return np.frombuffer(b"".join(digest.digest() for digest in digests), "<u8")
 
     def take(self, index):
         taken = Split(
