@@ -141,7 +141,7 @@ def confusion(matrix, class_names):
     accuracy = np.trace(matrix) / max(matrix.sum(), 1)
     axes.set_title(f"confusion of {matrix.sum():,} images, accuracy {accuracy:.2%}")
     if named:
-        _count_cells(axes, matrix, errors, class_names)
+        _count_cells(axes, matrix, picture.norm(errors).filled(0) > 0.5, class_names)
         bar = figure.colorbar(picture, fraction=0.04, label="share of the true class")
     else:
         bar = figure.colorbar(picture, fraction=0.04, label="share of the true class", location="left")
@@ -236,12 +236,11 @@ def _finish(axes, legend):
         axes.legend(frameon=False)
 
 
-def _count_cells(axes, matrix, errors, class_names):
+def _count_cells(axes, matrix, dark, class_names):
     ticks = range(len(matrix))
     names = [short(name) for name in class_names]
     axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(ticks, names, parse_math=False)
-    dark = errors.filled(0) > 0.3 * errors.filled(0).max()
     for (i, j), count in np.ndenumerate(matrix):
         if count:
             style = {"weight": "bold"} if i == j else {"color": "white" if dark[i, j] else "black"}
