@@ -74,7 +74,7 @@ def show(report):
             f"{row['precision']:.2%}",
             f"{names[worst]} ({errors[worst]:,})" if errors[worst] else "",
         )
-    Console().print(table)
+    Console(markup=False, emoji=False, highlight=False).print(table)
 
 
 if __name__ == "__main__":
