@@ -16,6 +16,9 @@ from hydra.experimental.callback import Callback
 from rich.console import Console
 from rich.table import Table
 
+from conf import streams
+from conf.command import at_end
+
 METRICS = ("test accuracy", "test loss", "validation accuracy", "train accuracy")
 NOTHING = "–"
 
@@ -25,12 +28,12 @@ class Run:
 
     def __init__(self, directory):
         self.directory = directory
-        self.config = flat(yaml.safe_load((directory / ".hydra" / "config.yaml").read_text()))
+        self.config = flat(yaml.safe_load((directory / ".hydra" / "config.yaml").read_text("utf-8")))
         self.seed = self.config.pop("seed")
         self.config.pop("changes", None)  # of how the run was started, not of what it is
         self.epochs = read_metrics(directory / "metrics.csv")
         path = directory / "result.json"
-        self.result = json.loads(path.read_text()) if path.exists() else {}
+        self.result = json.loads(path.read_text("utf-8")) if path.exists() else {}
         newest = self.epochs[-1] if self.epochs else {}
         metrics = {name: newest.get(name.removeprefix("train ").replace(" ", "_")) for name in METRICS}
         finished = {f"test {name}": self.result.get(f"test_{name}") for name in ("accuracy", "loss")}
@@ -52,7 +55,7 @@ def find(directories):
 
 def read_metrics(path):
     """One dict of floats for each whole row of a metrics.csv, which may be growing."""
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
     whole = [row for row in rows if len(row) == len(rows[0])]
     return [{name: float(value) for name, value in row.items()} for row in whole]
@@ -177,7 +180,7 @@ def write_csv(path, groups):
     """A row a run, with numbers in full."""
     runs = [run for members in groups for run in members]
     keys = differing(runs)
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["run", *keys, "seed", *METRICS, "epochs", "status"])
         for run in runs:
@@ -201,12 +204,17 @@ def draw(path, groups):
 
 
 class AfterSweep(Callback):
-    """Ends a sweep with the comparison of its runs, in the sweep's own directory."""
+    """Ends a sweep, if some of its jobs fail too, with the comparison of its runs, in its own directory."""
 
-    def on_multirun_end(self, config, **_):
+    def on_multirun_start(self, config, **_):
         directory = Path(config.hydra.sweep.dir)
-        if runs := find([directory]):
-            compare(runs, directory)
+
+        def end(error, *_):
+            interrupted = error and issubclass(error, KeyboardInterrupt)
+            if not interrupted and (runs := find([directory])):
+                compare(runs, directory)
+
+        at_end.push(end)
 
 
 def compare(runs, output):
@@ -222,6 +230,7 @@ def compare(runs, output):
 
 
 def main():
+    streams.prepare()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("directories", nargs="+", type=Path, help="run directories, or any above them")
     parser.add_argument("--output", type=Path, default=Path("comparison"), help="where the files go")

@@ -6,7 +6,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from conf.command import command, finished_run
+from conf.command import command, finished_run, import_keras
 from conf.schema import check_node
 
 
@@ -16,6 +16,7 @@ def evaluate(config: DictConfig) -> None:
     data = data_config(config, directory)
     check_node("data", data)
 
+    import_keras()
     from hydra.utils import instantiate
 
     from resnet import evaluation, pictures, trained
@@ -32,7 +33,7 @@ def evaluate(config: DictConfig) -> None:
     output = Path(config.output)
     output.mkdir(parents=True)
     of = {"run": str(directory), "data": data, "flip": config.flip}
-    (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n")
+    (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n", "utf-8")
     for name, picture in pictures.of_predictions(probabilities, dataset.test, dataset.class_names).items():
         (output / f"{name}.png").write_bytes(picture)
     show(report)

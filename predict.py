@@ -7,7 +7,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from conf.command import command, finished_run
+from conf.command import command, finished_run, import_keras
 from conf.schema import ConfigError
 
 
@@ -16,6 +16,7 @@ def predict(config: DictConfig) -> None:
     directory = finished_run(config)
     paths = find(config)
 
+    import_keras()
     import numpy as np
 
     from resnet import evaluation, trained

@@ -1,5 +1,5 @@
 """Residual networks for small images. Importing it registers the layers that saved models need."""
 
-from resnet import layers
+from resnet import backend, layers
 
-__all__ = ["layers"]
+__all__ = ["backend", "layers"]

@@ -1,0 +1,67 @@
+"""What the operating system knows of this process, and of the code it runs. Without TensorFlow."""
+
+import ctypes
+import gc
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def peak_memory():
+    """The most memory in bytes that this process has held at once, since `forget_peak_memory` on Linux."""
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    with suppress(OSError, StopIteration):
+        return 1024 * next(int(words[1]) for words in _status() if words[0] == "VmHWM:")
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def forget_peak_memory():
+    """Let `peak_memory` count from here on, as for the next job of a sweep; only Linux can.
+
+    What earlier jobs left is given back to the system first.
+    """
+    gc.collect()
+    with suppress(OSError, AttributeError, TypeError):  # glibc's own
+        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(OSError):
+        CLEAR_REFS.write_text("5", "ascii")  # proc(5): resets the peak resident set size
+
+
+def cores():
+    """Number of CPU cores that this process may use; where the system does not say, all of them."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # macOS and Windows have no such call
+        return os.cpu_count() or 1
+
+
+def git_commit(directory):
+    """The commit that the checkout at `directory` stands at, or None: no checkout, no git, no permission."""
+    elsewhere = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}  # as in a hook of another repository
+    environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    command = ["git", "-C", str(directory), "rev-parse", "--verify", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, env=environment, timeout=10, check=True)
+        return found.stdout.decode("ascii").strip()
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def hours(seconds):
+    """`27:03:05` for 97,385 seconds: hours, which may be more than a day's, minutes and seconds."""
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
+
+
+def _status():
+    return [line.split() for line in STATUS.read_text("utf-8").splitlines() if line]
