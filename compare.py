@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from conf import streams
-from conf.command import at_end
+from conf.command import at_end, import_keras
 
 METRICS = ("test accuracy", "test loss", "validation accuracy", "train accuracy")
 NOTHING = "–"
@@ -192,7 +192,8 @@ def write_csv(path, groups):
 
 def draw(path, groups):
     """The curves of all groups in one picture."""
-    from resnet import figures  # imports TensorFlow, for which the table need not wait
+    import_keras()  # for which the table need not wait
+    from resnet import figures
 
     keys = differing([run for members in groups for run in members])
     curves = {}

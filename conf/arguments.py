@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 # Keys whose values are paths, and of them the one that holds a list.
-PATH = re.compile(r"(\+{0,2}(?:run|images|output|resume|(?:.+\.)?(?:dir|file|path)))=(.*)", re.DOTALL)
+PATH = re.compile(r"(\+{0,2}(?:run|images|output|resume|(?:[\w.]+\.)?(?:dir|file|path)))=(.*)", re.DOTALL)
 LIST = "images"
 QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 ITEM = re.compile(rf"\s*({QUOTED})\s*(?=,|$)|((?:\$\{{[^}}]*\}}|[^,])*)", re.DOTALL)
@@ -83,11 +83,17 @@ def without_interpolation(text: str) -> str:
 def _path(name, base):
     if name == "???":  # which to OmegaConf is a value that is missing, in quotes too
         return os.path.join(base or ".", name)
-    try:
-        OmegaConf.create([name])
-    except OmegaConfBaseException:  # it looks like an interpolation and is none
+    if not _interpolates(name):
         name = without_interpolation(name)
     return name if name.startswith("${") else os.path.join(base, os.path.expanduser(name))
+
+
+def _interpolates(name):
+    try:
+        OmegaConf.create([name])
+    except OmegaConfBaseException:  # it only looks so
+        return False
+    return re.search(r"(?<!\\)(\\\\)*\$\{", name) is not None
 
 
 def _quoted_item(item, base):

@@ -66,7 +66,7 @@ def read(arguments: list[str]) -> list[str]:
     given = [a for a in options.overrides if a.startswith("resume=")]
     if given:
         options.overrides = [a for a in options.overrides if a not in given]
-        resume(options, Path(name_in(given[-1])).absolute())
+        resume(options, Path(os.path.abspath(name_in(given[-1]))))
     else:
         multirun = is_multirun(options)
         options.overrides = [with_names(override, multirun) for override in options.overrides]
@@ -136,7 +136,7 @@ def resume_command(directory) -> str:
     script = ROOT / "train.py"
     installed = Path(sys.executable).with_name("resnet-train")
     program = [sys.executable, str(script)] if script.is_file() else [str(installed)]
-    line = [*program, f"resume={Path(directory).absolute()}"]
+    line = [*program, f"resume={os.path.abspath(directory)}"]
     return subprocess.list2cmdline(line) if os.name == "nt" else shlex.join(line)
 
 
@@ -197,9 +197,9 @@ def import_keras() -> ModuleType:
     left_out = {"matplotlib", "sklearn"} - sys.modules.keys()
     sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type]  # what is None cannot be imported
     with streams.held_back() as let_through:
-        import tensorflow as tf
+        from resnet import backend  # noqa: I001  before TensorFlow, which imports Keras
 
-        from resnet import backend
+        import tensorflow as tf
 
         if not tf.config.list_physical_devices("GPU") and glob("/dev/nvidia[0-9]*"):
             let_through()
