@@ -211,9 +211,13 @@ class AfterSweep(Callback):
         directory = Path(config.hydra.sweep.dir)
 
         def end(error, *_):
-            interrupted = error and issubclass(error, KeyboardInterrupt)
-            if not interrupted and (runs := find([directory])):
-                compare(runs, directory)
+            if error and not issubclass(error, Exception):  # it was interrupted, or never began
+                return
+            try:
+                if runs := find([directory]):
+                    compare(runs, directory)
+            except Exception as fault:  # which takes nothing from the trainings
+                print(f"{directory} cannot be compared: {fault}", file=sys.stderr)
 
         at_end.push(end)
 

@@ -110,7 +110,8 @@ def _list_items(value):
     if not (value.startswith("[") and value.endswith("]")):
         return None
     items = _items(value[1:-1])
-    return None if any("[" in item[2] or "]" in item[2] for item in items if item[2]) else items
+    outside = [re.sub(r"\[[^][]*\]", "", item[2] or "") for item in items]
+    return None if any("]" in text for text in outside) else items
 
 
 def _is_function_sweep(override):

@@ -188,6 +188,7 @@ def import_keras() -> ModuleType:
     Nor do TensorFlow's greetings stand before the first line of a run; what it says of a GPU that it cannot
     use is let through.
     """
+    streams.outlast_readers()  # in a launcher's processes too
     # Imports and graphs are millions of objects that stay: looking for garbage in them is a tenth of a start.
     gc.set_threshold(200_000)
     if "tensorflow" in sys.modules:

@@ -27,6 +27,11 @@ def prepare() -> None:
         os.environ["PYTHONUTF8"] = "1"  # for the processes that this one starts
         os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding if sys.stdout else "ascii")
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    outlast_readers()
+
+
+def outlast_readers() -> None:
+    """Let standard output and error go to nothing once nobody reads them."""
     sys.stdout, sys.stderr = _lasting(sys.stdout, 1), _lasting(sys.stderr, 2)
 
 

@@ -110,6 +110,7 @@ def test_what_is_no_path_is_left_alone(value, multirun):
         ("images=[1e3,null]", False, ["1e3", "null"]),
         ("images=[]", False, []),
         ("images=[ab]*[cd]", False, "[ab]*[cd]"),
+        ("images=[a[1].png,b[cd]*]", False, ["a[1].png", "b[cd]*"]),
         ("images=1e3", False, "1e3"),
         ("data.dir=${oc.env:HOME,x}/é", False, os.environ.get("HOME", "x") + "/é"),
         ("data.dir=a b,c=d", True, ["a b", "c=d"]),

@@ -13,8 +13,7 @@ import pytest
 from resnet import process
 from resnet.checkpoints import newest
 from resnet.signals import Signals
-from tests.entry_point import ROOT, TINY, result, run, start, train
-from tests.test_resume import rows_so_far, wait_for
+from tests.entry_point import ROOT, TINY, result, run, train
 
 STEPS = (*TINY, "trainer.max_steps=3", "hydra.run.dir=run")
 HOSTILE = '{"backend": "torch", "image_data_format": "channels_first", "floatx": "float16", "epsilon": 0.1}'
@@ -293,19 +292,6 @@ def test_a_warning_that_someone_else_takes_stays_theirs(handler):
             signals.close()
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 138), (signal.SIGHUP, 129)])
-def test_warned_it_saves_and_stops(number, code, tmp_path):
-    process = start(*TINY, "trainer.epochs=2000", "hydra.run.dir=run", cwd=tmp_path)
-    wait_for(process, lambda: len(rows_so_far(tmp_path / "run")) > 1)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == code, output
-    assert "Traceback" not in output
-    assert result(tmp_path / "run")["status"] == "interrupted"
-    assert f"after step {newest(tmp_path / 'run' / 'checkpoints')[1]['step']}" in output
 
 
 def make(*arguments, cwd):

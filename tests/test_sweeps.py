@@ -12,6 +12,14 @@ from tests.entry_point import ROOT, TINY, result, start, train
 
 STEPS = (*TINY, "trainer.batch_size=10", "trainer.max_steps=20", "trainer.deterministic=true")
 BAD_AND_GOOD = ("optimizer=sgd", "optimizer.learning_rate=1e20,0.01")
+STUDY = (
+    "hydra/sweeper=optuna",
+    "hydra.sweeper.storage=sqlite:///study.db",
+    "hydra.sweeper.study_name=rate",
+    "hydra.sweeper.direction=maximize",
+    "hydra.sweeper.n_jobs=1",
+    "hydra.sweeper.max_failure_rate=1",
+)
 
 
 @pytest.mark.slow
@@ -67,17 +75,9 @@ def trials(path):
 def test_a_study_is_stopped_and_goes_on(tmp_path):
     """Killed with its second trial under way; a third fails, which ends neither study nor sweep."""
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    study = (
-        "hydra/sweeper=optuna",
-        "hydra.sweeper.storage=sqlite:///study.db",
-        "hydra.sweeper.study_name=rate",
-        "hydra.sweeper.direction=maximize",
-        "hydra.sweeper.n_jobs=1",
-        "hydra.sweeper.max_failure_rate=1",
-    )
     database: Path = tmp_path / "study.db"
     rate = "optimizer.learning_rate=interval(0.01, 0.02)"
-    process = start("-m", *STEPS, "optimizer=sgd", rate, *study, cwd=tmp_path)
+    process = start("-m", *STEPS, "optimizer=sgd", rate, *STUDY, cwd=tmp_path)
     while len(trials(database)) < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
@@ -86,7 +86,7 @@ def test_a_study_is_stopped_and_goes_on(tmp_path):
     assert trials(database) == ["COMPLETE", "RUNNING"]
 
     rate = "optimizer.learning_rate=interval(1e20, 1e21)"
-    done = train("-m", *STEPS, "optimizer=sgd", rate, *study, "hydra.sweeper.n_trials=1", cwd=tmp_path)
+    done = train("-m", *STEPS, "optimizer=sgd", rate, *STUDY, "hydra.sweeper.n_trials=1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert trials(database) == ["COMPLETE", "RUNNING", "FAIL"]
     assert "Best value" in done.stdout
@@ -136,16 +136,7 @@ def test_a_value_in_place_of_a_sweep_and_the_comparison_of_those_that_did_not_fa
 def test_a_study_goes_on_in_its_directory(tmp_path):
     """The same command again, and `resume=`: each trial in a directory of its own, all of them complete."""
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    study = (
-        "hydra/sweeper=optuna",
-        "hydra.sweeper.storage=sqlite:///study.db",
-        "hydra.sweeper.study_name=rate",
-        "hydra.sweeper.direction=maximize",
-        "hydra.sweeper.n_jobs=1",
-        "hydra.sweeper.n_trials=2",
-        "hydra.sweeper.max_failure_rate=1",
-        "hydra.sweep.dir=sweep",
-    )
+    study = (*STUDY, "hydra.sweeper.n_trials=2", "hydra.sweep.dir=sweep")
     steps = (*TINY, "trainer.max_steps=3", "optimizer.learning_rate=interval(0.0001, 0.01)")
     for arguments in (("-m", *steps, *study), ("-m", *steps, *study), ("resume=sweep",)):
         done = train(*arguments, cwd=tmp_path)
