@@ -6,8 +6,9 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from conf.command import command, finished_run, import_keras
-from conf.schema import check_node
+from resnet.cli.check import check_node
+from resnet.cli.command import command, finished_run, import_keras
+from resnet.run.directory import RunDirectory
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -19,21 +20,20 @@ def evaluate(config: DictConfig) -> None:
     import_keras()
     from hydra.utils import instantiate
 
-    from resnet import evaluation, pictures, trained
+    from resnet.report import evaluation, pictures
+    from resnet.run import trained
 
     network = trained.load(directory)
     dataset = instantiate(data)
     network.check(dataset)
-    probabilities = evaluation.predict(
-        network.model, dataset.test.images, network.normalization, flip=config.flip
-    )
+    probabilities = evaluation.predict(network.model, dataset.test, network.preprocessing, flip=config.flip)
     scores = evaluation.score(probabilities, dataset.test.labels, dataset.class_names)
     decay = float(sum(network.model.losses))
     report = {"loss": scores["cross_entropy"] + decay, "weight_decay": decay, **scores}
     output = Path(config.output)
     output.mkdir(parents=True)
     of = {"run": str(directory), "data": data, "flip": config.flip}
-    (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n", "utf-8")
+    (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n")
     for name, picture in pictures.of_predictions(probabilities, dataset.test, dataset.class_names).items():
         (output / f"{name}.png").write_bytes(picture)
     show(report)
@@ -42,7 +42,7 @@ def evaluate(config: DictConfig) -> None:
 
 def data_config(config, directory):
     """The run's own data node with what `config.data` changes in it, or `config.data` where it is whole."""
-    run = OmegaConf.load(directory / ".hydra" / "config.yaml")
+    run = OmegaConf.create(RunDirectory(directory).config_text())
     given = config.get("data") or {}
     run.data = given if "_target_" in given else OmegaConf.merge(run.data, given)
     return OmegaConf.to_container(run.data, resolve=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from conf.command import command, finished_run, import_keras
-from conf.schema import ConfigError
+from resnet.cli.command import command, finished_run, import_keras
+from resnet.errors import ConfigError
+from resnet.run.directory import RunDirectory
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
@@ -19,11 +20,12 @@ def predict(config: DictConfig) -> None:
     import_keras()
     import numpy as np
 
-    from resnet import evaluation, trained
     from resnet.errors import UserError
+    from resnet.report import evaluation
+    from resnet.run import trained
 
     network = trained.load(directory)
-    resize = OmegaConf.load(directory / ".hydra" / "config.yaml").data.get("resize", "crop")
+    resize = RunDirectory(directory).config().get("data", {}).get("resize", "crop")
     images, failed = {}, False
     for path in paths:
         try:
@@ -33,7 +35,7 @@ def predict(config: DictConfig) -> None:
             print(error, file=sys.stderr)
     if images:
         probabilities = evaluation.predict(
-            network.model, np.stack(list(images.values())), network.normalization
+            network.model, np.stack(list(images.values())), network.preprocessing
         )
         width = max(len(str(path)) for path in images)
         for path, row in zip(images, probabilities, strict=True):

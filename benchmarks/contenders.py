@@ -63,9 +63,9 @@ def bare(network, precision, directory, step_done):
     import keras
     import tensorflow as tf
 
-    from resnet.distribution import single
-    from resnet.optimizers import Adam
-    from resnet.trainer import STEPS_PER_CALL, set_precision
+    from resnet.training.distribution import single
+    from resnet.training.optimizers import Adam
+    from resnet.training.trainer import STEPS_PER_CALL, set_precision
 
     set_precision(precision, single())
     dataset, model, optimizer = load(directory), network.build(), Adam(1e-3)
@@ -139,8 +139,8 @@ def stock(network, precision, directory, step_done):
     import keras
 
     from benchmarks.stock import generated_batches, stock_layers
-    from resnet.distribution import single
-    from resnet.trainer import set_precision
+    from resnet.training.distribution import single
+    from resnet.training.trainer import set_precision
 
     set_precision(precision, single())
     dataset = load(directory)

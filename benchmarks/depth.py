@@ -68,10 +68,11 @@ def fit_keras(model, steps, clock):
 
 
 def fit_ours(model, steps, clock):
-    from resnet import augmentation, schedules
+    from resnet import augmentation
     from resnet.data.dataset import Dataset, measure
-    from resnet.optimizers import Adam
-    from resnet.trainer import Trainer
+    from resnet.training import schedules
+    from resnet.training.optimizers import Adam
+    from resnet.training.trainer import Trainer
 
     split = noise(steps)
     dataset = Dataset(split, split.take([0, 1]), [*"0123456789"], measure(split.images, "pixel_mean"))

@@ -29,11 +29,12 @@ def measure(depth, batch, steps, synchronized):
     import keras
     import numpy as np
 
-    from resnet import augmentation, distribution, schedules
+    from resnet import augmentation
     from resnet.data.dataset import Dataset, Split
     from resnet.data.normalization import measure
     from resnet.models import resnet_v1
-    from resnet.trainer import Trainer
+    from resnet.training import distribution, schedules
+    from resnet.training.trainer import Trainer
 
     class Loopback(keras.callbacks.Callback):
         """Bytes received over the loopback while an epoch trains."""

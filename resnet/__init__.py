@@ -1,5 +1,37 @@
-"""Residual networks for small images. Importing it registers the layers that saved models need."""
+"""Residual networks for images.
 
-from resnet import backend, layers
+`import resnet` costs no TensorFlow: what is named here is imported when it is first asked for (PEP 562).
 
-__all__ = ["backend", "layers"]
+    resnet.prepare(precision="auto")                 # threads, precision and seeds, before anything is built
+    model = resnet.models.resnet_v1((32, 32, 3), 10, depth=20)
+    trainer = resnet.fit(model, resnet.data.digits(), epochs=3)
+    network = resnet.load("outputs/2026-01-31/12-00-00-000000")     # of a finished run
+"""
+
+import os
+from importlib import import_module
+
+os.environ["KERAS_BACKEND"] = "tensorflow"  # before anyone imports Keras; `resnet.backend` sees to the rest
+
+ROOMS = ("augmentation", "data", "models", "report", "run", "training")
+PLACES = {
+    "fit": "resnet.fitting",
+    "load": "resnet.run.trained",
+    "prepare": "resnet.training.environment",
+    "Run": "resnet.run.run",
+    "Trainer": "resnet.training.trainer",
+}
+
+__all__ = [*ROOMS, *PLACES]  # noqa: PLE0604
+
+
+def __getattr__(name):
+    if name in PLACES:
+        return getattr(import_module(PLACES[name]), name)
+    if name in ROOMS:
+        return import_module(f"resnet.{name}")
+    raise AttributeError(f"module 'resnet' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

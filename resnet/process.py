@@ -1,13 +1,15 @@
-"""What the operating system knows of this process, and of the code it runs. Without TensorFlow."""
+"""What a process knows of itself, and of the code it runs."""
 
 import ctypes
 import gc
 import os
+import shlex
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+ROOT = Path(__file__).parent.parent
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -45,8 +47,9 @@ def cores():
         return os.cpu_count() or 1
 
 
-def git_commit(directory):
-    """The commit that the checkout at `directory` stands at, or None: no checkout, no git, no permission."""
+def git_commit(path):
+    """Commit of the checkout that the file or directory `path` lies in, or None: whatever may be wrong."""
+    directory = path if Path(path).is_dir() else Path(path).parent
     elsewhere = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}  # as in a hook of another repository
     environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
     command = ["git", "-C", str(directory), "rev-parse", "--verify", "HEAD"]
@@ -55,6 +58,15 @@ def git_commit(directory):
         return found.stdout.decode("ascii").strip()
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
+
+
+def resume_command(directory):
+    """The line for a shell that goes on with the run or sweep in `directory`, from any working directory."""
+    script = ROOT / "train.py"
+    installed = Path(sys.executable).with_name("resnet-train")
+    program = [sys.executable, str(script)] if script.is_file() else [str(installed)]
+    line = [*program, f"resume={os.path.abspath(directory)}"]
+    return subprocess.list2cmdline(line) if os.name == "nt" else shlex.join(line)
 
 
 def hours(seconds):

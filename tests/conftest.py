@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import settings
 
-from resnet.distribution import mirrored
+from resnet.training.distribution import mirrored
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2

@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TINY = ("data=digits", "data.train_size=100", "data.test_size=50", "model.depth=8")
+TINY = (
+    "data=digits",
+    "data.train_size=125",
+    "data.validation_split=0.2",
+    "data.test_size=50",
+    "model.depth=8",
+)
 
 
 def start(*overrides, cwd, script="train.py", **options):

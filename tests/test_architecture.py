@@ -3,8 +3,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from resnet import architecture
-from resnet.models import resnet_v1, resnet_v2
+from resnet.models import architecture, resnet_v1, resnet_v2
 
 SVG = "{http://www.w3.org/2000/svg}"
 

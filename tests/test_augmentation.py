@@ -7,18 +7,20 @@ import tensorflow as tf
 from keras.src.legacy.preprocessing import image as legacy
 from PIL import Image, ImageEnhance, ImageOps
 
-from resnet import augmentation, schedules
+import resnet
+from resnet import augmentation
 from resnet.augmentation import affine, mixing, operations
 from resnet.augmentation.generator import draw, transform
-from resnet.data import Dataset, Normalization, Split
+from resnet.augmentation.generator import image_data_generator as generator
+from resnet.data import Dataset, Normalization, Preprocessing, Split
 from resnet.errors import UserError
 from resnet.models import resnet_v1
-from resnet.trainer import Trainer
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (64, 20, 21, 3), np.uint8)
 IMAGES = tf.constant((PICTURES / 255 - 0.5).astype("float32"))
 LABELS = tf.one_hot(tf.range(64) % 10, 10)
 SEED = tf.constant([1, 2])
+NORMALIZATION = Normalization(np.float32([0.5]), np.float32([1]))
 EVERYTHING = {
     "rotation_range": 20.0,
     "width_shift_range": 0.2,
@@ -49,14 +51,18 @@ MIXING = ("mixup", "cutmix", "in_order")
 
 def dataset_of(pictures):
     split = Split(pictures, np.arange(len(pictures), dtype=np.int32) % 10)
-    normalization = Normalization(np.float32([0.5]), np.float32([1]))
-    return Dataset(split, split, [str(i) for i in range(10)], normalization)
+    return Dataset(split, split, [str(i) for i in range(10)], NORMALIZATION)
 
 
-def apply(augment, seed=SEED, images=IMAGES, epoch=0, labels=LABELS):
-    size = len(images)
+def standardized(dataset, **options):
+    return Preprocessing.of(dataset, generator(**options)).normalization
+
+
+def apply(augment, seed=SEED, images=IMAGES, epoch=0, labels=LABELS, normalization="fixed"):
+    size, normalization = len(images), NORMALIZATION if normalization == "fixed" else normalization
+    images = tf.constant(images)
     return augment(
-        augmentation.Batch(tf.constant(images), labels[:size], tf.range(size), tf.constant(epoch)), seed
+        augmentation.Batch(images, labels[:size], tf.range(size), tf.constant(epoch), normalization), seed
     )
 
 
@@ -70,12 +76,12 @@ def images(request):
 def test_contract(name, images):
     """Same seed, same batch, in a graph of any batch size; shapes, ranges and labels as they must be."""
     augment = TRANSFORMS[name]()
-    augment.fit(dataset_of(PICTURES))
 
     @tf.function(input_signature=[tf.TensorSpec([None, *images.shape[1:]])])
     def graph(x):
         size = tf.shape(x)[0]
-        return augment(augmentation.Batch(x, LABELS[:size], tf.range(size), tf.constant(0)), SEED)
+        batch = augmentation.Batch(x, LABELS[:size], tf.range(size), tf.constant(0), NORMALIZATION)
+        return augment(batch, SEED)._replace(normalization=None)
 
     batch, again = graph(images), graph(images)
     assert batch.images.shape == images.shape
@@ -94,7 +100,6 @@ def test_contract(name, images):
 @pytest.mark.parametrize("name", [name for name in TRANSFORMS if name not in FIXED])
 def test_another_seed_gives_other_pictures(name):
     augment = TRANSFORMS[name]()
-    augment.fit(dataset_of(PICTURES))
     assert np.any(apply(augment).images != apply(augment, tf.constant([1, 3])).images)
 
 
@@ -273,44 +278,53 @@ def test_standardization_is_that_of_keras(chosen):
     rng = np.random.default_rng(1)
     coarse = rng.integers(0, 256, (400, 3, 3, 3))
     pictures = (coarse.repeat(2, 1).repeat(2, 2) // 2 + rng.integers(0, 128, (400, 6, 6, 3))).astype("uint8")
-    fitted = augmentation.image_data_generator(**chosen).fit(dataset_of(pictures)).normalization
+    fitted = standardized(dataset_of(pictures), **chosen)
     scaled = fitted.scale(pictures).astype("float32")
-    generator = legacy.ImageDataGenerator(**chosen)
-    generator.fit(scaled)
+    theirs = legacy.ImageDataGenerator(**chosen)
+    theirs.fit(scaled)
     if chosen.get("samplewise_center") or chosen.get("samplewise_std_normalization"):
-        expected = np.stack([generator.standardize(picture[None].copy())[0] for picture in scaled])
+        expected = np.stack([theirs.standardize(picture[None].copy())[0] for picture in scaled])
     else:
-        expected = generator.standardize(scaled.copy())
+        expected = theirs.standardize(scaled.copy())
     np.testing.assert_allclose(fitted(pictures), expected, atol=1e-3 if "zca_whitening" in chosen else 1e-4)
 
 
 def test_standardization_is_saved(tmp_path):
     dataset = dataset_of(PICTURES[:, :5, :5])
-    for fitted in (dataset, augmentation.image_data_generator(zca_whitening=True).fit(dataset)):
-        fitted.normalization.save(tmp_path / "normalization.npz")
-        loaded = Normalization.load(tmp_path / "normalization.npz")
-        pictures = fitted.test.images
-        np.testing.assert_array_equal(loaded(pictures), fitted.normalization(pictures))
+    for fitted in (Preprocessing.of(dataset), Preprocessing.of(dataset, generator(zca_whitening=True))):
+        fitted.save(tmp_path / "normalization.npz")
+        loaded = Preprocessing.load(tmp_path / "normalization.npz")
+        pictures = dataset.test.images
+        np.testing.assert_array_equal(loaded.inference(pictures), fitted.inference(pictures))
 
 
 def test_standardization_is_done_in_evaluation():
-    """The trainer's test loss is that of the network on pictures as `normalization` gives them."""
-    augment = augmentation.image_data_generator(featurewise_std_normalization=True, horizontal_flip=True)
-    dataset = augment.fit(dataset_of(PICTURES[:, :16, :16]))
-    assert float(tf.math.reduce_std(dataset.normalization(dataset.test.images))) == pytest.approx(1, rel=1e-3)
-    trainer = Trainer(epochs=1, batch_size=32)
+    """The trainer's test loss is that of the network on pictures as `inference` gives them."""
+    augment = generator(featurewise_std_normalization=True, horizontal_flip=True)
+    dataset = dataset_of(PICTURES[:, :16, :16])
     model = resnet_v1((16, 16, 3), 10, depth=8, l2=0.0)
-    trainer.compile(model, keras.optimizers.SGD(0.01), schedules.Constant(), augment, dataset)
-    trainer.fit()
-    logits = model(dataset.normalization(dataset.test.images), training=False)
+    trainer = resnet.fit(model, dataset, keras.optimizers.SGD(0.01), augmentation=augment, epochs=1)
+    seen = trainer.preprocessing.inference(dataset.test.images)
+    assert float(tf.math.reduce_std(seen)) == pytest.approx(1, rel=1e-3)
+    logits = model(seen, training=False)
     losses = keras.losses.sparse_categorical_crossentropy(dataset.test.labels, logits, from_logits=True)
     assert trainer.evaluate(dataset.test)["loss"] == pytest.approx(float(tf.reduce_mean(losses)), rel=1e-4)
+
+
+def test_standardization_that_was_not_measured_is_refused():
+    with pytest.raises(ValueError, match="not measured"):
+        apply(generator(featurewise_center=True))
+
+
+def test_only_one_transform_standardizes():
+    with pytest.raises(ValueError, match="only one"):
+        augmentation.in_order([generator(rescale=2.0), generator(samplewise_center=True)])
 
 
 def test_pictures_too_large_to_whiten_are_refused():
     dataset = dataset_of(np.zeros([2, 100, 100, 3], np.uint8))
     with pytest.raises(UserError, match="100x100x3"):
-        augmentation.image_data_generator(zca_whitening=True).fit(dataset)
+        Preprocessing.of(dataset, generator(zca_whitening=True))
 
 
 # Cutting and mixing
@@ -414,7 +428,6 @@ def test_every_operation_is_drawn_alike(monkeypatch):
     paint = {str(i): lambda images, _, i=i: tf.fill(tf.shape(images), float(i)) for i in range(14)}
     monkeypatch.setattr(operations, "OPERATIONS", paint)
     augment = augmentation.randaugment(operations=1)
-    augment.fit(dataset_of(PICTURES))
     painted = apply(augment, images=tf.zeros([14_000, 1, 1, 1])).images
     counts = np.bincount(np.round((painted[:, 0, 0, 0] + 0.5) * 255).astype(int), minlength=14)
     assert len(counts) == 14
@@ -422,8 +435,8 @@ def test_every_operation_is_drawn_alike(monkeypatch):
 
 
 def test_randaugment_needs_the_normalization():
-    with pytest.raises(ValueError, match="fitted"):
-        apply(augmentation.randaugment())
+    with pytest.raises(ValueError, match="normalization"):
+        apply(augmentation.randaugment(), normalization=None)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from conf.arguments import name_in, parse, unparse, with_names
-from conf.command import read, resume_command, schedule_warning
-from conf.schema import ConfigError
+from resnet.cli.arguments import name_in, parse, unparse, with_names
+from resnet.cli.command import read
+from resnet.errors import ConfigError
+from resnet.process import resume_command
+from resnet.run.run import schedule_warning
 from tests.entry_point import ROOT, TINY, result, run, train
 
 STEPS = (*TINY, "trainer.max_steps=3")

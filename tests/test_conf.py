@@ -1,6 +1,8 @@
 """Every option of every group composes, passes the check and builds what its contract says."""
 
+import inspect
 import os
+import re
 from pathlib import Path
 
 import keras
@@ -10,22 +12,27 @@ import tensorflow as tf
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.utils import instantiate
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
-from conf.schema import SCHEMAS, ConfigError, check
-from resnet.augmentation import Batch
-from resnet.data import digits, synthetic
-from resnet.trainer import Trainer
+from resnet.cli import building
+from resnet.cli.check import check, check_node
+from resnet.data import Preprocessing, digits, synthetic
+from resnet.errors import ConfigError
+from resnet.training.trainer import Trainer
 
 CONF = Path(__file__).parent.parent / "conf"
 WHOLE = {"train_size": None, "test_size": None, "validation_split": 0.0, "normalization": "channel"}
-GROUPS = ("data", "model", "optimizer", "augmentation", "schedule", "trainer", "experiment")
+GROUPS = ("data", "model", "optimizer", "augmentation", "schedule", "loss", "trainer", "experiment")
+BY_NAME = ("metrics", "callbacks")
 
 
 def options(*groups):
-    return [f"{group}={path.stem}" for group in groups for path in sorted((CONF / group).glob("*.yaml"))]
+    """`group=option` for every option; a file whose name begins with _ holds what several of them share."""
+    files = [(group, path.stem) for group in groups for path in sorted((CONF / group).glob("*.yaml"))]
+    return [f"{group}={name}" for group, name in files if not name.startswith("_")]
 
 
 def composed(*overrides):
@@ -35,7 +42,7 @@ def composed(*overrides):
     return config
 
 
-@pytest.mark.parametrize("option", options(*GROUPS, "trainer/strategy"))
+@pytest.mark.parametrize("option", options(*GROUPS, *BY_NAME, "trainer/strategy"))
 def test_composes(option):
     composed(option)
 
@@ -51,9 +58,11 @@ def test_every_job_of_a_sweep_composes(option):
     assert len({OmegaConf.to_yaml(config, resolve=True) for config in configs}) == len(jobs)
 
 
-def test_the_seed_is_the_default():
-    assert composed("experiment=seed") == composed()
-    model = instantiate(composed("experiment=seed").model, input_shape=(32, 32, 3), num_classes=10)
+def test_the_keras_example_is_the_default_but_for_what_it_watches():
+    example = composed("experiment=keras_example")
+    assert example == composed("experiment=seed")  # its former name
+    assert composed("data.validation_split=0.0", "trainer.watch=test") == example
+    model = instantiate(example.model, input_shape=(32, 32, 3), num_classes=10)
     assert model.count_params() == 274_442
 
 
@@ -63,9 +72,67 @@ def test_the_papers_networks(option, parameters):
     assert sum(v.shape.num_elements() for v in model.trainable_variables) == parameters
 
 
-@pytest.mark.parametrize("option", options(*GROUPS[:-1]))
-def test_has_a_schema(option):
-    assert composed(option)[option.split("=")[0]]._target_ in SCHEMAS
+SUPPLIED = {"input_shape", "num_classes"}  # by the program
+
+
+def nodes(tree):
+    """Every node that builds something, in it too, with what it interpolates as it is written."""
+    if isinstance(tree, dict) and "_target_" in tree:
+        yield tree
+    for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from nodes(part)
+
+
+def nodes_of(option):
+    tree = OmegaConf.to_container(composed(option))
+    for name in option.partition("=")[0].split("/"):
+        tree = tree[name]
+    return list(nodes(tree))
+
+
+BUILDING = options(*GROUPS[:-1], *BY_NAME, "trainer/strategy")
+
+
+@pytest.mark.parametrize("option", BUILDING)
+def test_signature_has_the_names_of_yaml(option):
+    for node in nodes_of(option):
+        parameters = inspect.signature(get_object(node["_target_"])).parameters.values()
+        named = {p.name for p in parameters if p.kind != p.VAR_KEYWORD} - SUPPLIED
+        given = node.keys() - {"_target_"}
+        ours = node["_target_"].startswith("resnet.")
+        assert given == named if ours else given <= named, node
+
+
+def home(target):
+    """The options whose nodes hold a target's defaults: the one named as it is, or else all."""
+    name = re.sub("(?<=[a-z])(?=[A-Z])", "_", target.rpartition(".")[2]).lower()
+    return [option for option in BUILDING if option.endswith(f"={name}")] or BUILDING
+
+
+@pytest.mark.parametrize("option", BUILDING)
+def test_signature_has_the_defaults_of_yaml(option):
+    """But for other nodes, for what is interpolated, and for parameters that have none."""
+    for node in nodes_of(option):
+        target = node.pop("_target_")
+        if not target.startswith("resnet.") or option not in home(target):
+            continue
+        parameters = inspect.signature(get_object(target)).parameters
+        for name, value in node.items():
+            default = parameters[name].default
+            if list(nodes(value)) or str(value).startswith("${") or default is inspect.Parameter.empty:
+                continue
+            assert (list(default) if isinstance(default, tuple) else default) == value, (target, name)
+
+
+def test_options_of_the_users_own_are_left_alone():
+    """Their names may be ours, and mean another thing; what is ours inside them is checked."""
+    own = {"_target_": "mypkg.Net", "recompute": True, "depth": "deep", "padding": {"left": 1}, "extra": 3}
+    check_node("model", own)
+    check_node("optimizer", {"_target_": "keras.optimizers.SGD", "learning_rate": 0.1, "asynchronous": 1})
+    with pytest.raises(ConfigError, match="model.part.depth=21: .* nearest: 20 and 26"):
+        check_node("model", own | {"part": {"_target_": "resnet.models.resnet_v1", "depth": 21}})
+    with pytest.raises(ConfigError, match="optimizer.momentum=2"):
+        check_node("optimizer", {"_target_": "keras.optimizers.RMSprop", "momentum": 2.0})
 
 
 @pytest.mark.parametrize("option", options("model"))
@@ -79,7 +146,7 @@ ON_DISK = {"cifar10": "CIFAR10_DIR", "cifar100": "CIFAR100_DIR"}
 
 @pytest.mark.parametrize("option", options("data"))
 def test_data(option, tmp_path):
-    overrides = [option, "data.train_size=200", "data.test_size=100"]
+    overrides = [option, "data.train_size=250", "data.validation_split=0.2", "data.test_size=100"]
     name = option.removeprefix("data=")
     if name in ON_DISK:
         if ON_DISK[name] not in os.environ:
@@ -116,9 +183,12 @@ def test_optimizer(option):
 @pytest.mark.parametrize("option", options("augmentation"))
 def test_augmentation(option):
     augment = instantiate(composed(option).augmentation)
-    augment.fit(digits(train_size=20, test_size=20, validation_split=0.0, normalization="channel", seed=1))
-    batch = Batch(tf.ones([4, 32, 32, 3]), tf.one_hot([0, 1, 2, 3], 4), tf.range(4), tf.constant(0))
-    assert augment(batch, tf.constant([1, 2])).images.shape == (4, 32, 32, 3)
+    dataset = digits(train_size=20, test_size=20, validation_split=0.0, normalization="channel", seed=1)
+    first = tf.constant(0)
+    batch = Preprocessing.of(dataset, augment).training(
+        dataset.train.images, dataset.train.labels, tf.range(20), first, first
+    )
+    assert batch.images.shape == (20, 32, 32, 3)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +198,14 @@ def test_augmentation(option):
         ("augmentation=keras augmentation.fill_mode=mirror", "fill_mode=mirror: .*'wrap'"),
         ("augmentation=keras augmentation.width_shift_range=-0.1", "width_shift_range=-0.1: .*to 0"),
         ("augmentation=cutout augmentation.transforms.1.size=0", "augmentation.transforms.1.size=0: .*to 1"),
-        ("augmentation=strong +augmentation.transforms.0.size=3", "transforms.0.size=3: .*not permitted"),
+        ("augmentation=strong +augmentation.transforms.0.sized=3", "transforms.0.sized: .*takes no sized"),
+        ("model.recompute=true model.stage=unrolled", "model.recompute=true needs stage=looped"),
+        ("schedule.boundaries=[3,2,4,5]", "schedule.boundaries=.3, 2, 4, 5.: boundaries must rise"),
+        ("model._target_=resnet.data.digits", "model._target_=resnet.data.digits: expected resnet.models"),
+        (
+            "schedule._target_=keras.optimizers.SGD",
+            "schedule._target_=.*: expected resnet.training.schedules",
+        ),
         ("data=image_folder data.image_size=[32]", "data.image_size=.32.: .* 2 items"),
         ("data=image_folder data.channels=4", "data.channels=4: .*1 or 3"),
         ("data=cifar100 data.labels=all", "data.labels=all: .*'fine' or 'coarse'"),
@@ -137,6 +214,38 @@ def test_augmentation(option):
 def test_impossible_values_are_refused(overrides, words):
     with pytest.raises(ConfigError, match=words):
         composed(*overrides.split())
+
+
+@pytest.mark.parametrize(
+    ("group", "overrides", "line"),
+    [
+        (
+            "augmentation",
+            ["augmentation=strong", "+augmentation.transforms.0.size=3"],
+            "augmentation.transforms.0.size: randaugment takes no size; it takes magnitude, operations",
+        ),
+        (
+            "schedule",
+            ["+schedule.factor=0.1"],
+            "schedule.factor: Steps takes no factor; it takes factors, boundaries",
+        ),
+        (
+            "optimizer",
+            ["optimizer=sgd", "+optimizer.nestrov=1"],
+            "optimizer.nestrov: SGD takes no nestrov; it takes nesterov, ",
+        ),
+        (
+            "optimizer",
+            ["optimizer=adamw", "optimizer.weight_decay=null"],
+            "optimizer: .*; AdamW takes learning_rate, weight_",
+        ),
+    ],
+)
+def test_what_cannot_be_built_names_what_is_taken(group, overrides, line):
+    with pytest.raises(InstantiationException) as raised:
+        instantiate(composed(*overrides)[group])
+    found = building.explain(raised.value)
+    assert found and re.match(line, found), found
 
 
 def test_one_transform_of_a_list_is_changed_from_the_command_line():

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from resnet.convert import from_torch
 from resnet.errors import UserError
+from resnet.models.convert import from_torch
 
 
 def torch_resnet(depth, filters=(16, 32, 64), classes=10):

@@ -14,7 +14,7 @@ from keras.src.datasets import cifar100 as keras_cifar100
 from PIL import Image
 from sklearn.neighbors import NearestCentroid
 
-from conf.command import command
+from resnet.cli.command import command
 from resnet.data import archive, cifar, cifar10, cifar100, digits, image_folder, npz, safe_pickle, synthetic
 from resnet.data.image_folder import read_picture
 from resnet.errors import UserError

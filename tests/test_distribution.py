@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from resnet.checkpoints import checkpoints, newest
-from resnet.distribution import cores, meet, multi_worker
 from resnet.errors import UserError
-from resnet.trainer import Trainer
+from resnet.run.checkpoints import checkpoints, newest
+from resnet.training.distribution import cores, meet, multi_worker
+from resnet.training.trainer import Trainer
 from tests import worker
 from tests.cluster import environments, finish, free_ports, start
 from tests.entry_point import ROOT, TINY, result, train
@@ -22,7 +22,7 @@ RUN = (
     "trainer.batch_size=10",
     "trainer.epochs=6",
     "trainer.deterministic=true",
-    "trainer.histograms=true",
+    "callbacks=[default,histograms]",
     "hydra.run.dir=run",
 )
 
@@ -48,7 +48,7 @@ def test_workers_give_the_weights_of_one_process(alone, number, resolver, tmp_pa
     found = [np.load(tmp_path / f"{place}.npz") for place in range(number)]
     for each in found:
         assert_same(each, weights)
-        np.testing.assert_allclose(each["losses"], [e["test_loss"] for e in history], rtol=1e-5)
+        np.testing.assert_allclose(each["losses"], [e["test"]["loss"] for e in history], rtol=1e-5)
     share = worker.IMAGES // number
     for epoch in range(4):
         seen = np.concatenate([each["seen"][epoch * share : (epoch + 1) * share] for each in found])

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from resnet import process
-from resnet.checkpoints import newest
-from resnet.signals import Signals
+from resnet.run.checkpoints import newest
+from resnet.run.signals import Signals
 from tests.entry_point import ROOT, TINY, result, run, train
 
 STEPS = (*TINY, "trainer.max_steps=3", "hydra.run.dir=run")
@@ -58,9 +58,9 @@ print(model.count_params(), model.output.dtype, keras.config.backend(), keras.co
 
 @pytest.mark.slow
 def test_a_keras_that_cannot_be_had_is_refused_in_a_line(tmp_path, hostile):
-    late = "import tensorflow\ntry: import resnet\nexcept Exception as error: print(repr(error))"
+    late = "import tensorflow\ntry: import resnet.models\nexcept Exception as error: print(repr(error))"
     said = python(late).stdout
-    assert said.startswith("UserError('Keras does not run on TensorFlow")
+    assert said.startswith("UserError('Keras was imported for jax")
     assert len(said.splitlines()) == 1
     (tmp_path / "keras" / "keras.json").write_text('{"floatx": "int8"}', "utf-8")
     done = train(*STEPS, cwd=tmp_path)
@@ -78,7 +78,7 @@ def test_the_first_line_is_the_runs_own(tmp_path):
 
 NOISY = """
 import os
-from conf import streams
+from resnet.cli import streams
 try:
     with streams.held_back() as let_through:
         os.write(2, b"noise" * 40_000 + b"\\n")
@@ -228,7 +228,8 @@ def test_the_commit_is_the_checkouts_or_none(tmp_path, monkeypatch):
     assert len(commit) == 40
     monkeypatch.setenv("GIT_DIR", str(ROOT / ".git"))
     assert process.git_commit(tmp_path) == commit
-    assert process.git_commit(tmp_path / "nowhere") is None
+    assert process.git_commit(tmp_path / "of.py") == commit
+    assert process.git_commit(tmp_path / "no" / "where") is None
     monkeypatch.setenv("PATH", str(tmp_path))
     assert process.git_commit(tmp_path) is None
     (tmp_path / "git").write_text("no program", "ascii")

@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from resnet import evaluation
-from resnet.data.dataset import Normalization
+from resnet.data import Normalization, Preprocessing
 from resnet.models import resnet_v1
+from resnet.report import evaluation
 
 NORMALIZATION = Normalization(np.full(3, 0.4, np.float32), np.full(3, 0.2, np.float32))
 RNG = np.random.default_rng(0)
@@ -19,7 +19,7 @@ def test_predict_is_what_keras_predicts(flip):
         return keras.ops.softmax(model.predict(NORMALIZATION(images), verbose=0)).numpy()
 
     expected = (softmax(images) + softmax(images[:, :, ::-1])) / 2 if flip else softmax(images)
-    found = evaluation.predict(model, images, NORMALIZATION, flip=flip)
+    found = evaluation.predict(model, images, Preprocessing(NORMALIZATION), flip=flip)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

@@ -9,23 +9,23 @@ import signal
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from filelock import FileLock
 from tensorboard.compat.proto.event_pb2 import Event
 
-from resnet import augmentation
-from resnet.callbacks import MetricsCsv
-from resnet.checkpoints import Checkpoints, checkpoints, newest
+import resnet
 from resnet.data import cifar
 from resnet.errors import UserError
-from resnet.events import EventFile
 from resnet.models import resnet_v1
-from resnet.run import Run
-from resnet.trainer import Trainer
+from resnet.run.callbacks import MetricsCsv
+from resnet.run.checkpoints import Checkpoints, checkpoints, newest
+from resnet.run.directory import RunDirectory
+from resnet.run.events import EventFile
+from resnet.run.run import Run
 from tests.entry_point import TINY, result, train
 from tests.test_data import CIFAR10_LABELS, OPTIONS, write_official_layout
 from tests.test_trainer import small_digits
@@ -128,7 +128,7 @@ def tmpfs(folder, size):
 def test_a_disk_that_is_really_full(tmp_path):
     disk = tmp_path / "disk"
     with tmpfs(disk, "6m"):
-        many = ("trainer.epochs=30", "trainer.keep_checkpoints=30", "hydra.run.dir=disk/run")
+        many = ("trainer.epochs=30", "callbacks.checkpoints.keep=30", "hydra.run.dir=disk/run")
         done = train(*EPOCHS, *many, cwd=tmp_path)
         assert clear(done, disk / "run", "No space left on device")
         _, notes = newest(disk / "run" / "checkpoints")
@@ -141,7 +141,9 @@ def test_a_disk_that_is_really_full(tmp_path):
 
 def test_a_full_disk_is_told_where_a_callback_writes(tmp_path):
     events = EventFile(tmp_path / "train")
-    metrics = MetricsCsv(tmp_path / "metrics.csv", [{"loss": 1.0}])
+    metrics = MetricsCsv()
+    metrics.run = SimpleNamespace(directory=RunDirectory(tmp_path))
+    metrics.trainer = SimpleNamespace(history=[{"epoch": 1, "step": 1, "train": {"loss": 1.0}}])
     metrics.on_train_begin()
     before = (tmp_path / "metrics.csv").read_bytes()
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -228,26 +230,26 @@ def test_a_batch_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
 def new_run(directory, config="seed: 1\n", **options):
     record = {"config.yaml": config, "overrides.yaml": "[]\n"}
-    return Run(directory, record, 0.0, tf.distribute.get_strategy(), **options)
+    return Run(directory, record, **options)
 
 
 def test_one_process_holds_a_directory(tmp_path):
-    with new_run(tmp_path), pytest.raises(UserError, match="in use"):
-        new_run(tmp_path)
-    with FileLock(tmp_path / ".lock"), pytest.raises(UserError, match="in use"):
-        new_run(tmp_path)
+    with new_run(tmp_path), pytest.raises(UserError, match="in use"), new_run(tmp_path):
+        pass
+    with FileLock(tmp_path / ".lock"), pytest.raises(UserError, match="in use"), new_run(tmp_path):
+        pass
     with new_run(tmp_path):
         assert result(tmp_path) == {"status": "running"}
 
 
 def test_a_result_belongs_to_its_configuration(tmp_path):
-    finish = '{"status": "finished", "test_accuracy": 0.5}'
+    finish = '{"status": "finished", "test": {"accuracy": 0.5}}'
     with new_run(tmp_path):
         (tmp_path / "result.json").write_text(finish)
     with new_run(tmp_path) as again:
-        assert again.result["test_accuracy"] == 0.5
-    with pytest.raises(UserError, match="seed=2, it was 1"):
-        new_run(tmp_path, "seed: 2\n")
+        assert again.result["test"]["accuracy"] == 0.5
+    with pytest.raises(UserError, match="seed=2, it was 1"), new_run(tmp_path, "seed: 2\n"):
+        pass
     assert (tmp_path / "result.json").read_text() == finish
     with pytest.raises(ZeroDivisionError), new_run(tmp_path, "seed: 2\n", changes_allowed=True):
         raise ZeroDivisionError("told")
@@ -266,13 +268,21 @@ class Breaks:
         return 1.0 if epoch < self.epoch else float("nan")
 
 
-def digits_trainer(schedule, **options):
+def digits_fit(directory, epoch=100, dataset=None, minutes=60.0, keep=3, epochs=3, **options):
+    """A training in `directory` whose rate is not a number from `epoch` on."""
     keras.utils.set_random_seed(3)
-    dataset = small_digits()
-    trainer = Trainer(**{"epochs": 3, "batch_size": 20} | options)
+    dataset = dataset or small_digits()
     model = resnet_v1(dataset.image_shape, 10, depth=8)
-    trainer.compile(model, keras.optimizers.Adam(1e-3), schedule, augmentation.none(), dataset)
-    return trainer
+    with resnet.Run(directory, **options) as run:
+        return resnet.fit(
+            model,
+            dataset,
+            schedule=Breaks(epoch),
+            callbacks={"checkpoints": Checkpoints(minutes, keep)},
+            run=run,
+            epochs=epochs,
+            batch_size=20,
+        )
 
 
 @pytest.mark.slow
@@ -282,69 +292,40 @@ def digits_trainer(schedule, **options):
 )
 def test_what_is_not_a_number_is_never_saved(steps_per_call, what, step, saved_step, tmp_path, monkeypatch):
     """The weights break in step 15, of ten an epoch: seen in them or, inside a call, in the next loss."""
-    monkeypatch.setattr("resnet.trainer.STEPS_PER_CALL", steps_per_call)
-    monkeypatch.setattr("resnet.trainer.SECONDS_PER_CALL", 1000.0)
-    trainer = digits_trainer(Breaks(1.35))
-    saved = Checkpoints(tmp_path, trainer, dict, 1e-9, 3)
-    try:
-        with pytest.raises(UserError, match=rf"{what} in epoch 2, step {step}, at learning rate nan"):
-            trainer.fit([saved])
-    finally:
-        saved.close()
+    monkeypatch.setattr("resnet.training.trainer.STEPS_PER_CALL", steps_per_call)
+    monkeypatch.setattr("resnet.training.trainer.SECONDS_PER_CALL", 1000.0)
+    with pytest.raises(UserError, match=rf"{what} in epoch 2, step {step}, at learning rate nan"):
+        digits_fit(tmp_path, epoch=1.35, minutes=1e-9)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    arrays, notes = newest(tmp_path)
+    arrays, notes = newest(tmp_path / "checkpoints")
     assert notes["step"] == saved_step
     assert all(np.all(np.isfinite(array)) for array in arrays.values())
-
-    again = digits_trainer(Breaks(100))
-    again.restore(arrays, notes)
-    again.fit()
+    again = digits_fit(tmp_path)
     assert (again.step, len(again.history)) == (30, 3)
 
 
 def test_a_run_does_not_go_on_with_other_images(tmp_path):
-    trainer, other = digits_trainer(Breaks(100), epochs=1), digits_trainer(Breaks(100), epochs=2)
-    saved = Checkpoints(tmp_path / "checkpoints", trainer, lambda: {"elapsed_seconds": 1.0}, 10, 3)
-    trainer.fit([saved])
-    saved.close()
-    turned = other.dataset.train.take(np.arange(len(other.dataset.train))[::-1])
-    other.dataset = dataclasses.replace(other.dataset, train=turned)
-    with new_run(tmp_path) as run, pytest.raises(UserError, match="images are not those"):
-        run.resume(other)
-    with new_run(tmp_path, changes_allowed=True) as run:
-        run.resume(other)
-    assert other.step == 10
-
-
-def test_a_best_checkpoint_is_there_before_its_epoch_counts(tmp_path, monkeypatch):
-    """A run that is killed before the newest checkpoint is in place comes to the best one again."""
-    trainer = digits_trainer(Breaks(100), epochs=1)
-    (tmp_path / ".part-step_000000003.npz").write_bytes(b"left by a kill")
-    saved = Checkpoints(tmp_path, trainer, dict, 60, 3)
-    replace = Path.replace
-
-    def killed(self, target):
-        if target.name.startswith("step_"):
-            raise MemoryError("killed")
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", killed)
-    with pytest.raises(MemoryError):
-        trainer.fit([saved])
-    saved.close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.npz"]
+    dataset = digits_fit(tmp_path, epochs=1).dataset
+    (tmp_path / "result.json").unlink()
+    turned = dataset.train.take(np.arange(len(dataset.train))[::-1])
+    other = dataclasses.replace(dataset, train=turned)
+    with pytest.raises(UserError, match="images are not those"):
+        digits_fit(tmp_path, dataset=other, epochs=2)
+    assert digits_fit(tmp_path, dataset=other, epochs=2, changes_allowed=True).step == 20
 
 
 def test_damaged_checkpoints_step_aside_for_new_ones(tmp_path, caplog):
+    saved = tmp_path / "checkpoints"
+    saved.mkdir()
+    (saved / ".part-step_000000003.npz").write_bytes(b"left by a kill")
     for step in (40, 50, 60):
-        (tmp_path / f"step_{step:09}.npz").write_bytes(pickle.dumps(os.system))
-    assert newest(tmp_path) is None
+        (saved / f"step_{step:09}.npz").write_bytes(pickle.dumps(os.system))
+    assert newest(saved) is None
     assert len(caplog.records) == 3
-    trainer = digits_trainer(Breaks(100), epochs=2)
-    trainer.fit([Checkpoints(tmp_path, trainer, dict, 60, 1)])
-    assert [path.name for path in checkpoints(tmp_path)] == ["step_000000020.npz"]
-    assert newest(tmp_path)[1]["step"] == 20
-    assert len(list(tmp_path.glob("*.damaged"))) == 3
+    digits_fit(tmp_path, epochs=2, keep=1)
+    assert [path.name for path in checkpoints(saved)] == ["step_000000020.npz"]
+    assert newest(saved)[1]["step"] == 20
+    assert len(list(saved.iterdir())) == 4
 
 
 @pytest.mark.slow

@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet import figures
 from resnet.data.dataset import Split
+from resnet.report import figures
 
 RNG = np.random.default_rng(0)
 EPOCHS = [
     {
         "epoch": i,
-        "loss": 2 / i,
-        "accuracy": 1 - 0.5 / i,
-        "test_loss": 2.5 / i,
-        "test_accuracy": 0.9 - 0.5 / i,
-        "schedule_factor": 1.0 if i < 6 else 0.1,
-        "plateau_factor": 1.0 if i < 4 else 0.5,
-        "learning_rate": 1e-3 * (1.0 if i < 6 else 0.1) * (1.0 if i < 4 else 0.5),
+        "train/loss": 2 / i,
+        "train/accuracy": 1 - 0.5 / i,
+        "test/loss": 2.5 / i,
+        "test/accuracy": 0.9 - 0.5 / i,
+        "rate/schedule_factor": 1.0 if i < 6 else 0.1,
+        "rate/plateau_factor": 1.0 if i < 4 else 0.5,
+        "rate/learning_rate": 1e-3 * (1.0 if i < 6 else 0.1) * (1.0 if i < 4 else 0.5),
     }
     for i in range(1, 11)
 ]
@@ -30,7 +30,7 @@ def lines(axes):
 def test_curves_show_loss_accuracy_rate_and_its_factors():
     loss, accuracy, rate, factors = figures.curves(EPOCHS, "a run").axes
     assert set(lines(loss)) == set(lines(accuracy)) == {"train", "test"}
-    np.testing.assert_array_equal(lines(accuracy)["test"], [e["test_accuracy"] for e in EPOCHS])
+    np.testing.assert_array_equal(lines(accuracy)["test"], [e["test/accuracy"] for e in EPOCHS])
     product = 1e-3 * lines(factors)["schedule"] * lines(factors)["plateau"]
     np.testing.assert_allclose(lines(rate)["learning rate"], product)
     assert all(axes.get_title() for axes in (loss, accuracy, rate, factors))
@@ -80,13 +80,14 @@ def test_label_caption(label, caption):
 def test_mistakes_begin_with_the_worst():
     images = RNG.integers(0, 256, (4, 6, 6, 3), np.uint8)
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.01, 0.99]])
-    (axes,) = figures.mistakes(images, np.array([0, 1, 1, 0]), probabilities, ["cat", "dog"]).axes
+    (axes,) = figures.mistakes(Split(images, np.array([0, 1, 1, 0])), probabilities, ["cat", "dog"]).axes
     assert [text.get_text() for text in axes.texts] == ["is cat\ndog 99%?", "is dog\ncat 80%?"]
     assert axes.get_title() == "2 of 4 images are mistaken"
 
 
 def test_no_mistakes():
-    figure = figures.mistakes(np.zeros((2, 6, 6, 3), np.uint8), np.array([0, 1]), np.eye(2), ["a", "b"])
+    split = Split(np.zeros((2, 6, 6, 3), np.uint8), np.array([0, 1]))
+    figure = figures.mistakes(split, np.eye(2), ["a", "b"])
     assert [text.get_text() for text in figure.texts] == ["0 of 2 images are mistaken"]
 
 
@@ -111,10 +112,51 @@ def test_confusion_of_many_classes_lists_the_most_frequent():
     ]
 
 
+def epochs(accuracies, split="validation"):
+    return [
+        {"epoch": i, "train/accuracy": a + 0.05, f"{split}/accuracy": a, f"{split}/loss": 1 - a}
+        for i, a in enumerate(accuracies, 1)
+    ]
+
+
 def test_comparison_draws_the_mean_of_seeds_as_far_as_all_have_come():
-    better = [{**epoch, "test_accuracy": epoch["test_accuracy"] + 0.1} for epoch in EPOCHS[:4]]
-    trained, accuracy, _ = figures.compare({"depth 20": [EPOCHS, better], "depth 32": [EPOCHS]}).axes
-    expected = [epoch["test_accuracy"] + 0.05 for epoch in EPOCHS[:4]]
-    np.testing.assert_allclose(lines(accuracy)["depth 20"], expected)
-    np.testing.assert_allclose(lines(trained)["depth 20"], [epoch["accuracy"] for epoch in EPOCHS[:4]])
-    assert len(lines(accuracy)["depth 32"]) == 10
+    runs = [epochs([0.5, 0.6, 0.7]), epochs([0.6, 0.7])]
+    groups = [("A", "depth 20", runs, [0.7, 0.7]), ("B", "depth 32", [epochs([0.4, 0.5])], [0.5])]
+    _, held_out, trained, _ = figures.compare(groups, "validation/accuracy").axes
+    np.testing.assert_allclose(lines(held_out)["A  depth 20"], [0.55, 0.65])
+    np.testing.assert_allclose(lines(trained)["A  depth 20"], [0.6, 0.7])
+    np.testing.assert_allclose(lines(held_out)["B  depth 32"], [0.4, 0.5])
+    assert held_out.get_title() == "accuracy (validation)"
+
+
+def test_comparison_draws_test_images_where_none_are_held_out():
+    groups = [("A", "split", [epochs([0.5])], []), ("B", "all", [epochs([0.6], "test")], [])]
+    _, held_out, _, _ = figures.compare(groups, "test/accuracy").axes
+    assert [line.get_ydata()[0] for line in held_out.lines] == [0.5, 0.6]
+    assert held_out.get_title() == "accuracy (test, or validation)"
+
+
+def test_comparison_has_a_row_of_seeds_with_its_interval_for_each_group():
+    runs = [epochs([0.8, 0.9])] * 3
+    groups = [
+        (letter, f"depth {i}", runs, values)
+        for i, (letter, values) in enumerate({"A": [0.90, 0.91, 0.92], "B": [0.8], "C": []}.items())
+    ]
+    seeds, *_ = figures.compare(groups, "test/accuracy").axes
+    assert [tick.get_text() for tick in seeds.get_yticklabels()] == ["A", "B", "C"]
+    drawn = {}
+    for line in seeds.lines:
+        drawn.setdefault(round(line.get_ydata()[0]) if len(line.get_xdata()) else 2, {})[line.get_label()] = (
+            list(line.get_xdata())
+        )
+    low, high = drawn[0]["interval"]
+    assert drawn[0]["a seed"] == [0.90, 0.91, 0.92] and drawn[0]["mean"] == [pytest.approx(0.91)]
+    assert (high - low) / 2 == pytest.approx(4.302653 * 0.01 / 3**0.5)  # Student's t of two degrees
+    assert drawn[1] == {"a seed": [0.8]}
+    assert drawn[2] == {"a seed": []}
+
+
+def test_many_groups_differ_in_dashes_or_marker_without_colour():
+    groups = [(str(i), "", [epochs([0.5])], []) for i in range(20)]
+    _, held_out, *_ = figures.compare(groups, "test/accuracy").axes
+    assert len({(line.get_linestyle(), line.get_marker()) for line in held_out.lines}) == 20

@@ -24,21 +24,21 @@ import hydra
 import numpy as np
 import pytest
 import tensorflow as tf
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf, open_dict
 from PIL import Image
 
-from conf.command import command
-from conf.schema import SCHEMAS, check
-from resnet import figures
-from resnet.checkpoints import newest
+from resnet.cli.check import check
+from resnet.cli.command import command
+from resnet.cli.ranges import ELSEWHERE, RANGES
 from resnet.data import archive, cifar
 from resnet.data.cifar import CIFAR10
 from resnet.errors import UserError
-from tests.test_conf import CONF, GROUPS
+from resnet.report import figures
+from resnet.run.checkpoints import newest
+from tests.test_conf import CONF, GROUPS, composed, options
 from tests.test_data import OPTIONS as ALL
 from train import train
 
@@ -46,16 +46,16 @@ VALUES = [
     *"""
     null true false 0 1 -1 2 3 8 11 14 20 0.5 -0.5 1.5 1e-3 1e-30 1e30 1e300 -1e300 1e400 inf -inf nan
     2147483647 2147483648 4294967296 99999999999999999999 '' abc 'a b' '1' [] [1] [1,2] [0.5,2] [1,x] [[1]]
-    [null] {} {a:1} {_target_:resnet.schedules.Constant} ${seed} ${nope} ${trainer} ${data.seed}
+    [null] {} {a:1} {_target_:resnet.training.schedules.Constant} ${seed} ${nope} ${trainer} ${data.seed}
     ${oc.env:HOME} ${oc.env:NOPE} ??? str(20) float(8) int(0.5) range(1,3) glob(*) choice(1,2)
     """.split(),  # noqa: SIM905
     *("", "a: b", "'", '"', "\\", "${", "é", "x" * 300),
 ]
 LITERALS = {
-    name: list(get_args(field.annotation))
-    for schema in SCHEMAS.values()
-    for name, field in schema.model_fields.items()
-    if get_origin(field.annotation) is Literal
+    name: list(get_args(kind))
+    for ranges in (RANGES, *ELSEWHERE.values())
+    for name, kind in ranges.items()
+    if get_origin(kind) is Literal
 }
 WORDS = sorted({str(word) for words in LITERALS.values() for word in words})
 CHEAP = {
@@ -76,22 +76,33 @@ ONE_STEP = ("++data.test_size=10", "++trainer.max_steps=1", "++trainer.profile=n
 def leaves(node, path):
     """Values of all keys by dotted name."""
     for key, value in node.items():
-        yield f"{path}.{key}", value
+        yield f"{path}{key}", value
         if isinstance(value, dict):
-            yield from leaves(value, f"{path}.{key}")
+            yield from leaves(value, f"{path}{key}.")
 
 
 def keys_of_options(group):
-    """The keys of each option of a group with their values."""
-    return {
-        path.stem: dict(leaves(yaml.safe_load(path.read_text()), group.replace("/", ".")))
-        for path in (CONF / group).glob("*.yaml")
-    }
+    """The keys of each option of a group with their values; those of everything for an experiment's."""
+    path, found = group.replace("/", "."), {}
+    for option in options(group):
+        keys = dict(leaves(OmegaConf.to_container(composed(option)), ""))
+        mine = keys if group == "experiment" else {k: v for k, v in keys.items() if k.startswith(f"{path}.")}
+        found[option.partition("=")[2]] = mine
+    return found
 
 
 OPTIONS = {group: keys_of_options(group) for group in GROUPS}
 STRATEGIES = keys_of_options("trainer/strategy")
-EVERY_KEY = sorted({key for options in OPTIONS.values() for keys in options.values() for key in keys})
+EVERY_KEY = sorted({key for group in OPTIONS.values() for keys in group.values() for key in keys})
+TARGETS = sorted(
+    {
+        value
+        for group in (*OPTIONS.values(), STRATEGIES)
+        for keys in group.values()
+        for key, value in keys.items()
+        if key.endswith("._target_")
+    }
+)
 
 
 def plausible(key, value):
@@ -116,19 +127,19 @@ any_value = st.one_of(
     st.floats().map(repr),
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4),
 )
-targets = st.sampled_from([*SCHEMAS, "os.getcwd", "nope.x"])
+targets = st.sampled_from([*TARGETS, "os.getcwd", "nope.x"])
 
 
 @st.composite
 def argument_lists(draw):
     """Options of the groups, mostly cheap ones, and up to three overrides of their keys or of any."""
     arguments, keys = [], {"seed": 1, "changes": "refuse"}
-    for group, options in OPTIONS.items():
+    for group, known in OPTIONS.items():
         usual = next(iter(CHEAP.get(group, ["none"])))
-        option = draw(st.sampled_from(sorted(options))) if draw(st.integers(0, 5)) == 0 else usual
-        if option in options:
+        option = draw(st.sampled_from(sorted(known))) if draw(st.integers(0, 5)) == 0 else usual
+        if option in known:
             arguments.append(f"{group}={option}")
-            keys |= options[option]
+            keys |= known[option]
         if option in CHEAP.get(group, {}):
             arguments.append(CHEAP[group][option])
     if draw(st.integers(0, 5)) == 0:

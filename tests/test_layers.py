@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from resnet.layers import FusedBatchNormalization, ReLU
+from resnet.models.layers import FusedBatchNormalization, ReLU
 
 
 @pytest.mark.parametrize(("policy", "atol"), [("float32", 2e-5), ("mixed_bfloat16", 1e-2)])

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from resnet import layers
 from resnet.models import (
+    layers,
     plain,
     plain_imagenet,
     resnet_imagenet,
@@ -307,7 +307,7 @@ def test_impossible_depth(family, depth):
         (vgg, {"head": "mnist"}),
         (resnet_v1, {"shortcut": "option A"}),
         (resnet_v1, {"padding": "valid"}),
-        (plain, {"zero_init": True}),
+        (resnet_v1, {"shortcut": "none", "zero_init": True}),
         (resnet_v2, {"stage": "unrolled", "recompute": True}),
         (resnet_v1, {"num_classes": 1}),
     ],
@@ -315,6 +315,15 @@ def test_impossible_depth(family, depth):
 def test_impossible_options(build, options):
     with pytest.raises(ValueError):
         build((32, 32, 3), **{"num_classes": 10, **options})
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [(plain, "zero_init"), (resnet_v1, "strided_conv"), (vgg, "padding"), (plain_imagenet, "version")],
+)
+def test_options_of_other_networks(build, name):
+    with pytest.raises(TypeError, match=f"{build.__name__}.* '{name}'"):
+        build((32, 32, 3), 10, **{name: 1})
 
 
 def test_summary_has_a_line_a_stage():

@@ -4,15 +4,15 @@ import pytest
 import tensorflow as tf
 from scipy.linalg import polar
 
-from resnet import optimizers
 from resnet.models import resnet_v1
-from resnet.optimizers import Muon
+from resnet.training import optimizers
+from resnet.training.optimizers import Muon
 
 
 def update(value, gradient, **options):
     """How one step moves a weight, in units of the rate."""
     variable = keras.Variable(value)
-    optimizer = Muon(1e-3, **options)
+    optimizer = Muon(1e-3, **{"weight_decay": 0.0, **options})
     optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
     return (value - variable.numpy()) / 1e-3
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from resnet.checkpoints import checkpoints, newest
+from resnet.run.checkpoints import checkpoints, newest
 from tests.entry_point import TINY, result, start, train
 
 RUN = (*TINY, "trainer.epochs=6", "trainer.batch_size=10", "trainer.deterministic=true", "hydra.run.dir=run")
-OFTEN = "trainer.checkpoint_minutes=1e-6"  # after every call of the training function
+OFTEN = "callbacks.checkpoints.minutes=1e-6"  # after every call of the training function
 
 
 def arrays(run):
@@ -73,9 +73,9 @@ def test_killed_and_resumed_is_the_uninterrupted_run(whole, tmp_path, moment):
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
     assert (run / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
-    for split, tag in (("train", "loss"), ("train", "rate/learning_rate"), ("test", "accuracy")):
+    for split, tag in (("train", "loss"), ("train", "rate/learning_rate"), ("validation", "accuracy")):
         assert scalars(run, split, tag) == scalars(whole, split, tag)
-    assert [step for step, _ in scalars(run, "test", "loss")] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, _ in scalars(run, "validation", "loss")] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.slow
@@ -91,7 +91,7 @@ def test_the_same_seed_gives_the_same_metrics_and_another_does_not(whole, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), WARNED)
 def test_asked_to_stop_it_saves_and_tells_how_to_go_on(number, code, tmp_path):
-    process = start(*RUN, "trainer.epochs=2000", "trainer.checkpoint_minutes=60", cwd=tmp_path)
+    process = start(*RUN, "trainer.epochs=2000", "callbacks.checkpoints.minutes=60", cwd=tmp_path)
     wait_for(process, lambda: len(rows_so_far(tmp_path / "run")) > 2)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
@@ -112,7 +112,7 @@ def test_a_second_interrupt_ends_at_once(tmp_path):
     """While a step of many blocks is under way, which would take long to end."""
     process = start(*TINY, "model=resnet_v2", "model.depth=2000", "trainer.batch_size=100", cwd=tmp_path)
     for line in process.stdout:
-        if "no validation split" in line:
+        if "parameters" in line and "trainable" in line:
             break
     time.sleep(5)
     for _ in range(2):

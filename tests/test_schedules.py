@@ -6,8 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from resnet.schedules import Cosine, OneCycle, Plateau, Steps, Warmup
-from resnet.trainer import Trainer
+from resnet.training.schedules import Cosine, OneCycle, Plateau, Steps, Warmup
+from resnet.training.trainer import Trainer
 
 SEED = Steps([80, 120, 160, 180], [0.1, 0.01, 0.001, 0.0005])
 

@@ -14,20 +14,21 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 from tensorboard.util.tensor_util import make_ndarray
 
-from resnet import augmentation, schedules
-from resnet.callbacks import Histograms
-from resnet.data import digits
+import resnet
+from resnet.augmentation import shift_flip
 from resnet.models import resnet_v1
-from resnet.trainer import Trainer
+from resnet.run.callbacks import Histograms
 from tests.entry_point import TINY, result, train
+from tests.test_trainer import small_digits
 
+PROFILE = ("callbacks=[default,profile]", "callbacks.profile.steps=[3,6]")
 WAIT = 90  # seconds at most, for a page to show what it should
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     directory = tmp_path_factory.mktemp("sweep")
-    options = "trainer.epochs=2", "data.validation_split=0.2", "hydra.sweep.dir=sweep"
+    options = "trainer.epochs=2", "hydra.sweep.dir=sweep"
     done = train("-m", *TINY, *options, "optimizer.learning_rate=0.001,0.002", cwd=directory)
     assert done.returncode == 0, done.stderr
     return directory / "sweep"
@@ -59,7 +60,7 @@ def test_pictures_lie_in_the_directory_and_in_tensorboard(sweep):
 def test_the_test_images_are_scored_once_where_others_validate(sweep):
     ((step, accuracy),) = values(events(sweep / "0" / "tensorboard" / "test"), "accuracy")
     assert step == 2
-    assert accuracy == pytest.approx(result(sweep / "0")["test_accuracy"])
+    assert accuracy == pytest.approx(result(sweep / "0")["test"]["accuracy"])
 
 
 @pytest.mark.slow
@@ -76,25 +77,23 @@ def test_every_job_is_a_row_of_hparams(sweep):
     }  # fmt: skip
 
 
-def small(histograms, tmp_path, **options):
+def small(callbacks, directory, **options):
     keras.utils.set_random_seed(3)
-    dataset = digits(train_size=200, test_size=100, validation_split=0.0, normalization="pixel_mean", seed=1)
-    trainer = Trainer(epochs=2, batch_size=50)
+    dataset = small_digits()
     model = resnet_v1(dataset.image_shape, 10, depth=14, **options)
-    trainer.compile(
-        model, keras.optimizers.Adam(1e-3), schedules.Constant(), augmentation.shift_flip(), dataset
-    )
-    trainer.fit([Histograms(tmp_path / "histograms", trainer)] if histograms else [])
-    return trainer
+    with resnet.Run(directory) as run:
+        trained = {"augmentation": shift_flip(), "epochs": 2, "batch_size": 50}
+        return resnet.fit(model, dataset, callbacks=callbacks, run=run, **trained)
 
 
 @pytest.mark.slow
 def test_histograms_of_every_weight_and_gradient_leave_the_training_alone(tmp_path):
     """Gates that count their steps and moving statistics are as if nobody had looked."""
-    plain, watched = (small(histograms, tmp_path, survival=0.8) for histograms in (False, True))
+    plain = small({}, tmp_path / "plain", survival=0.8)
+    watched = small({"histograms": Histograms()}, tmp_path / "watched", survival=0.8)
     for weight, expected in zip(watched.model.weights, plain.model.weights, strict=True):
         np.testing.assert_allclose(weight, expected, rtol=1e-3, atol=1e-4)
-    found = events(tmp_path / "histograms")
+    found = events(tmp_path / "watched" / "tensorboard" / "histograms")
     tags = found.Tags()["tensors"]
     assert len(tags) == 2 * len(watched.model.trainable_variables)
     for variable in watched.model.trainable_variables:
@@ -108,7 +107,7 @@ def test_histograms_of_every_weight_and_gradient_leave_the_training_alone(tmp_pa
 
 @pytest.mark.slow
 def test_a_profile_holds_its_steps(tmp_path):
-    done = train(*TINY, "trainer.epochs=2", "trainer.profile=[3,6]", "hydra.run.dir=run", cwd=tmp_path)
+    done = train(*TINY, "trainer.epochs=2", *PROFILE, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "profiled steps 3 to 6" in done.stdout
     (profile,) = (tmp_path / "run" / "tensorboard" / "plugins" / "profile").glob("*/*.xplane.pb")
@@ -172,7 +171,7 @@ def test_a_browser_shows_the_sweep(sweep, browser):
 
         runs = [f"{job}/tensorboard/{split}" for job in "01" for split in ("train", "validation", "test")]
         page("timeseries", *runs, "accuracy", "loss", "rate", "samples", "confusion")
-        accuracy = result(sweep / "1")["test_accuracy"]
+        accuracy = result(sweep / "1")["test"]["accuracy"]
         page("hparams", "optimizer.learning_rate", "0.0010000", "0.0020000", f"{accuracy:.5g}")
         page("images", "samples", "augmented", "confusion", "mistakes")
         sources = wait_for(lambda: browser.execute_script(IMAGES), lambda images: len(images) >= 2)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from resnet.data import digits
 from resnet.errors import UserError
-from resnet.trained import read_image
+from resnet.run.trained import read_image
 from tests.entry_point import TINY, result, run, train
 
 CLASSES = [str(i) for i in range(10)]
@@ -29,8 +29,8 @@ def test_evaluation_says_what_the_run_said(finished):
     assert done.returncode == 0, done.stderr
     (output,) = (finished / "run" / "evaluations").iterdir()
     report = json.loads((output / "evaluation.json").read_text())
-    assert report["loss"] == pytest.approx(result(finished / "run")["test_loss"], rel=1e-4)
-    assert report["accuracy"] == pytest.approx(result(finished / "run")["test_accuracy"])
+    assert report["loss"] == pytest.approx(result(finished / "run")["test"]["loss"], rel=1e-4)
+    assert report["accuracy"] == pytest.approx(result(finished / "run")["test"]["accuracy"])
     assert report["images"] == 50
     assert f"accuracy {report['accuracy']:.2%}" in done.stdout
     assert {path.name for path in output.iterdir()} == {"evaluation.json", "confusion.png", "mistakes.png"}

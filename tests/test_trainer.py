@@ -3,42 +3,59 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from resnet import augmentation, optimizers, schedules
+import resnet
+from resnet.augmentation import Batch, shift_flip
 from resnet.data import digits
 from resnet.errors import UserError
 from resnet.models import resnet_v1
-from resnet.trainer import Trainer
+from resnet.training import losses, optimizers
+from resnet.training.environment import prepare
+from resnet.training.trainer import Trainer
 
 
-def small_digits():
-    return digits(train_size=200, test_size=100, validation_split=0.0, normalization="pixel_mean", seed=1)
+def small_digits(validation_split=0.0):
+    options = {"validation_split": validation_split, "normalization": "pixel_mean", "seed": 1}
+    return digits(train_size=200, test_size=100, **options)
 
 
-def trained(strategy=None, optimizer=None, **options):
+def trained(
+    strategy=None, optimizer=None, validation_split=0.0, callbacks=(), loss=None, metrics=None, **options
+):
     keras.utils.set_random_seed(3)
-    dataset = small_digits()
+    dataset = small_digits(validation_split)
     trainer = Trainer(**{"epochs": 2, "batch_size": 50, "strategy": strategy} | options)
     with trainer.scope():
         model = resnet_v1(dataset.image_shape, 10, depth=14)
         optimizer = optimizer or optimizers.Adam(1e-3)
-    trainer.compile(model, optimizer, schedules.Constant(), augmentation.shift_flip(), dataset)
-    return trainer, trainer.fit()
+    resnet.fit(
+        model,
+        dataset,
+        optimizer,
+        augmentation=shift_flip(),
+        callbacks=callbacks,
+        trainer=trainer,
+        loss=loss,
+        metrics=metrics,
+    )
+    return trainer, trainer.history
 
 
 def test_loss_falls():
     _, history = trained(epochs=8, batch_size=20)
-    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+    assert history[-1]["train"]["loss"] < 0.8 * history[0]["train"]["loss"]
 
 
 def test_same_seed_same_losses():
-    assert [e["loss"] for e in trained()[1]] == pytest.approx([e["loss"] for e in trained()[1]], rel=1e-4)
+    assert [e["train"]["loss"] for e in trained()[1]] == pytest.approx(
+        [e["train"]["loss"] for e in trained()[1]], rel=1e-4
+    )
 
 
 @pytest.mark.slow
 def test_two_replicas(two_replicas):
     trainer, history = trained(two_replicas, epochs=8, batch_size=20)
     assert trainer.strategy.num_replicas_in_sync == 2
-    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+    assert history[-1]["train"]["loss"] < 0.8 * history[0]["train"]["loss"]
 
 
 @pytest.mark.slow
@@ -47,13 +64,14 @@ def test_bfloat16_follows_float32():
     try:
         options = {"epochs": 30, "batch_size": 20}
         _, single = trained(**options)
+        prepare(precision="bfloat16")
         trainer, half = trained(precision="bfloat16", **options)
         assert {w.dtype for w in trainer.model.trainable_variables} == {"float32"}
     finally:
-        keras.config.set_dtype_policy("float32")
-    losses = [np.mean([epoch["loss"] for epoch in history[-10:]]) for history in (single, half)]
+        prepare()
+    losses = [np.mean([epoch["train"]["loss"] for epoch in history[-10:]]) for history in (single, half)]
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
-    assert half[-1]["loss"] < 0.5 * half[0]["loss"]
+    assert half[-1]["train"]["loss"] < 0.5 * half[0]["train"]["loss"]
 
 
 def test_max_steps():
@@ -65,7 +83,7 @@ def test_max_steps():
 def test_keras_evaluates_to_the_same_numbers():
     trainer, _ = trained()
     test = trainer.dataset.test
-    images = trainer.dataset.normalization(test.images).astype(np.float32)
+    images = trainer.preprocessing.inference(test.images).numpy()
     trainer.model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
     )
@@ -88,14 +106,14 @@ def test_a_loss_that_is_not_finite_stops_the_run():
 def test_the_rate_grows_with_the_batch_where_asked():
     _, scaled = trained(epochs=1, scale_rate_from=25)
     _, kept = trained(epochs=1)
-    assert [e["learning_rate"] for e in (*scaled, *kept)] == pytest.approx([2e-3, 1e-3])
+    assert [e["rate"]["learning_rate"] for e in (*scaled, *kept)] == pytest.approx([2e-3, 1e-3])
 
 
 def test_labels_are_smoothed_in_training_only():
-    trainer, _ = trained(max_steps=1, label_smoothing=0.3)
+    trainer, _ = trained(max_steps=1, loss=losses.cross_entropy(label_smoothing=0.3))
     images = np.random.default_rng(1).normal(size=(5, 32, 32, 3)).astype("float32")
     labels = np.eye(10, dtype="float32")[[3, 1, 4, 1, 5]]
     for training, target in ((True, 0.7 * labels + 0.03), (False, labels)):
-        logits, losses, _ = trainer.losses(images, labels, training)
-        expected = -(target * log_softmax(logits.numpy(), axis=1)).sum(1)
-        np.testing.assert_allclose(losses, expected, rtol=1e-5)
+        found = trainer.steps.loss(Batch(images, labels, None, None), training)
+        expected = -(target * log_softmax(found.logits.numpy(), axis=1)).sum(1)
+        np.testing.assert_allclose(found.losses, expected, rtol=1e-5)

@@ -13,13 +13,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from resnet import schedules
+import resnet
 from resnet.augmentation import Transform
 from resnet.data.dataset import Dataset, Split
 from resnet.data.normalization import measure
-from resnet.distribution import everyone, multi_worker
 from resnet.models import resnet_v1, unstack
-from resnet.trainer import Trainer
+from resnet.training.distribution import everyone, multi_worker
+from resnet.training.trainer import Trainer
 
 IMAGES, BATCH = 200, 40
 
@@ -47,13 +47,18 @@ def trained(strategy, depth, stage, steps, seen=None):
     keras.utils.set_random_seed(3)
     dataset = noise()
     trainer = Trainer(
-        epochs=100, batch_size=BATCH, max_steps=steps, strategy=strategy, synchronize_batch_norm=True
+        epochs=100,
+        batch_size=BATCH,
+        max_steps=steps,
+        watch="test",
+        strategy=strategy,
+        synchronize_batch_norm=True,
     )
     with trainer.scope():
         model = resnet_v1(dataset.image_shape, 10, depth=depth, stage=stage, conv_bias=False)
         optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
-    trainer.compile(model, optimizer, schedules.Constant(), Transform(None, apply), dataset)
-    return unstack(model), trainer.fit()
+    resnet.fit(model, dataset, optimizer, augmentation=Transform(None, apply), trainer=trainer, callbacks=())
+    return unstack(model), trainer.history
 
 
 def two_networks(strategy, seen=None):
@@ -68,5 +73,5 @@ if __name__ == "__main__":
     strategy, seen = multi_worker(resolver, int(os.environ.get("PORT", 8888))), []
     weights, history = two_networks(strategy, seen)
     place = strategy.cluster_resolver.task_id
-    np.savez(Path(output) / f"{place}.npz", seen=seen, losses=[e["test_loss"] for e in history], **weights)
+    np.savez(Path(output) / f"{place}.npz", seen=seen, losses=[e["test"]["loss"] for e in history], **weights)
     everyone(strategy, "done")

@@ -10,13 +10,13 @@ from resnet.augmentation.transform import Transform, each, fold_in, mirror, unif
 
 def image_data_generator(
     rotation_range=0.0,
-    width_shift_range=0.0,
-    height_shift_range=0.0,
+    width_shift_range=0.1,
+    height_shift_range=0.1,
     shear_range=0.0,
     zoom_range=0.0,
     channel_shift_range=0.0,
     brightness_range=None,
-    horizontal_flip=False,
+    horizontal_flip=True,
     vertical_flip=False,
     fill_mode="nearest",
     cval=0.0,
@@ -32,13 +32,14 @@ def image_data_generator(
 
     Ranges are drawn from as there: degrees for rotation and shear; a shift as a fraction of the size
     (floats below 1), in pixels (floats from 1 on), up to so many whole pixels (an int) or one of a list;
-    zoom and brightness as factors.
+    zoom and brightness as factors. The defaults are what the Keras example asks for, not Keras' zeros.
 
     Where its code leaves its names, the names hold here: `width_shift_range` moves along the width (Keras
     3 moves the rows), and pictures that are not square turn about their centre.
 
     What standardises (`rescale` to `zca_whitening`) comes after every transform of a list, is measured on
-    the training images, and is done to the pictures of evaluation and prediction too.
+    the training images, and is done to the pictures of evaluation and prediction too: by
+    `data.Preprocessing`. A batch for which nothing was measured raises ValueError.
     """
     if fill_mode not in FILL_MODES:
         raise ValueError(f"augmentation: fill_mode is one of {', '.join(FILL_MODES)}, not {fill_mode}")
@@ -62,16 +63,16 @@ def image_data_generator(
         "zca_whitening": zca_whitening,
     }
 
+    standardized = any(standardization.values())
+
     def augment(batch, seed):
+        if standardized and not (batch.normalization and batch.normalization.standardization):
+            raise ValueError("augmentation: what standardises was not measured; use it through Preprocessing")
         drawn = draw(seed, batch.size, *batch.images.shape[1:3], **ranges)
         return batch._replace(images=transform(batch.images, drawn, fill_mode, cval))
 
-    def fit(dataset):
-        if any(standardization.values()):
-            return dataset.standardized(**standardization, zca_epsilon=zca_epsilon)
-        return dataset
-
-    return Transform("image_data_generator", augment, fit)
+    options = standardization | {"zca_epsilon": zca_epsilon} if standardized else None
+    return Transform("image_data_generator", augment, options)
 
 
 def draw(

@@ -19,7 +19,7 @@ def cutout(size=16):
     return Transform("cutout", augment)
 
 
-def mixup(alpha=0.2):
+def mixup(alpha=1.0):
     """Blend each picture, and its label, with another of the batch (Zhang et al. 2017).
 
     The share of the picture itself is drawn for each from Beta(`alpha`, `alpha`).

@@ -15,23 +15,18 @@ def randaugment(operations=2, magnitude=9):
     """`operations` times one of OPERATIONS, drawn for each picture, at `magnitude` of 10.
 
     The operations see pixels from 0 to 255, so it undoes the normalisation and does it again; raises
-    ValueError where it was not fitted on a dataset.
+    ValueError for a batch that does not say how it was normalised.
     """
-    known = {}
-
-    def fit(dataset):
-        known["normalization"] = dataset.normalization
-        return dataset
 
     def augment(batch, seed):
-        if not known:
-            raise ValueError("augmentation: randaugment is fitted on a dataset before it is used")
-        images = tf.clip_by_value(known["normalization"].unscale(batch.images), 0.0, 255.0)
+        if batch.normalization is None:
+            raise ValueError("augmentation: randaugment needs the normalization of the batch")
+        images = tf.clip_by_value(batch.normalization.unscale(batch.images), 0.0, 255.0)
         for turn in range(operations):
             images = _one_each(images, fold_in(seed, turn), magnitude / 10)
-        return batch._replace(images=known["normalization"].scale(images))
+        return batch._replace(images=batch.normalization.scale(images))
 
-    return Transform("randaugment", augment, fit)
+    return Transform("randaugment", augment)
 
 
 def _one_each(images, seed, strength):

@@ -2,7 +2,7 @@
 
 import zlib
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -14,13 +14,15 @@ class Batch(NamedTuple):
 
     `images` are normalised float32 `(B, H, W, C)`, `labels` float32 `(B, K)`, one-hot until a transform
     mixes them; `indices` int32 `(B,)` name the images in the training set, and `epoch` is an int32
-    scalar counted from 0.
+    scalar counted from 0. `normalization` is the `data.Normalization` that the images went through, for
+    transforms that work on pixels.
     """
 
     images: tf.Tensor
     labels: tf.Tensor
     indices: tf.Tensor
     epoch: tf.Tensor
+    normalization: Any = None
 
     @property
     def size(self):
@@ -34,11 +36,12 @@ class Transform:
         name: of its stream of draws, so that transforms side by side draw apart; None for one that
             draws nothing of its own.
         apply: the function, of a Batch and the seed of its stream.
-        fit: given the Dataset before training; returns it as training and evaluation are to see it.
+        standardization: options of `data.normalization.standardize`, for what is to be done to the images
+            after every transform, in evaluation too; None for nothing.
     """
 
-    def __init__(self, name, apply, fit=lambda dataset: dataset):
-        self.name, self.apply, self.fit = name, apply, fit
+    def __init__(self, name, apply, standardization=None):
+        self.name, self.apply, self.standardization = name, apply, standardization
 
     def __call__(self, batch, seed):
         return self.apply(batch, fold_in(seed, zlib.crc32(self.name.encode()) >> 1) if self.name else seed)
@@ -53,26 +56,25 @@ def in_order(transforms):
     """Each of `transforms` on what the one before it gives.
 
     A transform draws the same alone and among others; of two of a kind, the second has a stream of its own.
+    Raises ValueError where more than one of them standardises.
     """
     met = Counter()
     streams = []
     for transform in transforms:
         again = met[transform.name]
         name = f"{transform.name} {again + 1}" if transform.name and again else transform.name
-        streams.append(Transform(name, transform.apply, transform.fit))
+        streams.append(Transform(name, transform.apply))
         met[transform.name] += 1
+    standardizations = [t.standardization for t in transforms if t.standardization]
+    if len(standardizations) > 1:
+        raise ValueError("augmentation: only one of the transforms can standardise the images")
 
     def apply(batch, seed):
         for transform in streams:
             batch = transform(batch, seed)
         return batch
 
-    def fit(dataset):
-        for transform in streams:
-            dataset = transform.fit(dataset)
-        return dataset
-
-    return Transform(None, apply, fit)
+    return Transform(None, apply, *standardizations)
 
 
 def uniform(seed, choice, shape, low=0.0, high=1.0):

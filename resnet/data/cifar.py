@@ -8,6 +8,7 @@ import numpy as np
 from resnet.data import archive, safe_pickle
 from resnet.data.dataset import Split, make_dataset
 from resnet.errors import UserError
+from resnet.options import with_options_of
 
 URL = "https://www.cs.toronto.edu/~kriz/"
 
@@ -42,7 +43,8 @@ CIFAR100 = Edition(
 TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
 
 
-def cifar10(dir, **options):
+@with_options_of(make_dataset)
+def cifar10(dir="data", **options):
     """50,000 + 10,000 pictures of 32x32x3 in ten classes.
 
     Looked for in `dir` (the official folder, its parent, or the archive), then in the Keras cache,
@@ -51,7 +53,8 @@ def cifar10(dir, **options):
     return _read(CIFAR10, dir, "labels", "label_names", 10, options)
 
 
-def cifar100(dir, labels="fine", **options):
+@with_options_of(make_dataset)
+def cifar100(dir="data", labels="fine", **options):
     """50,000 + 10,000 pictures of 32x32x3 in 100 classes, or in their 20 superclasses (`labels=coarse`).
 
     Looked for and refused as CIFAR-10 is.

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from resnet.data.normalization import Normalization, measure, standardize
+from resnet.data.normalization import Normalization, measure
 from resnet.errors import UserError
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 `(N, H, W, C)` with labels int32 `(N,)`."""
+    """Images uint8 `(N, H, W, C)` with labels int32 `(N,)`, in memory.
+
+    A source whose images lie elsewhere gives an object of its own with `labels`, a length, `image_shape`,
+    `checksum` and `batch`, and without `images`.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -26,6 +30,14 @@ class Split:
     def checksum(self):
         """CRC-32 of images and labels, by which other data are known."""
         return zlib.crc32(self.labels, zlib.crc32(np.ascontiguousarray(self.images)))
+
+    @property
+    def image_shape(self):
+        return self.images.shape[1:]
+
+    def batch(self, indices):
+        """Images and labels of int indices `(B,)`, as NumPy arrays."""
+        return self.images[indices], self.labels[indices]
 
     def take(self, index):
         return Split(self.images[index], self.labels[index])
@@ -43,25 +55,24 @@ class Dataset:
 
     @property
     def image_shape(self):
-        return self.train.images.shape[1:]
+        return self.train.image_shape
 
     @property
     def num_classes(self):
         return len(self.class_names)
 
-    @property
-    def watched(self):
-        """Name and images of what plateau and best checkpoint watch."""
-        if self.validation is not None:
-            return "validation", self.validation
-        return "test", self.test
 
-    def standardized(self, **options):
-        """This dataset, whose normalisation ends with `standardize`, measured on its training images."""
-        return replace(self, normalization=standardize(self.normalization, self.train.images, **options))
-
-
-def make_dataset(train, test, class_names, *, train_size, test_size, validation_split, normalization, seed):
+def make_dataset(
+    train,
+    test,
+    class_names,
+    *,
+    train_size=None,
+    test_size=None,
+    validation_split=0.1,
+    normalization="pixel_mean",
+    seed=0,
+):
     """A Dataset of class-balanced subsets; None for a size takes all.
 
     `validation_split` is the fraction of the training images held out, class by class. Raises

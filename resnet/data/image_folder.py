@@ -13,13 +13,23 @@ from tqdm import tqdm
 
 from resnet.data.dataset import Split, make_dataset, split_off
 from resnet.errors import UserError
+from resnet.options import with_options_of
 
 log = logging.getLogger(__name__)
 MODES = {1: "L", 3: "RGB"}
 
 
+@with_options_of(make_dataset)
 def image_folder(
-    dir, image_size=32, channels=3, resize="crop", test_split=0.2, skip_unreadable=False, *, seed, **options
+    dir="pictures",
+    image_size=32,
+    channels=3,
+    resize="crop",
+    test_split=0.2,
+    skip_unreadable=False,
+    *,
+    seed=0,
+    **options,
 ):
     """Every file below each of the folders in `dir`, which name the classes.
 

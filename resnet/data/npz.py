@@ -8,12 +8,14 @@ import numpy as np
 
 from resnet.data.dataset import Split, make_dataset, split_off
 from resnet.errors import UserError
+from resnet.options import with_options_of
 
 LARGEST_LABEL = 65_535
 UNREADABLE = (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
-def npz(file, test_split=0.2, *, seed, **options):
+@with_options_of(make_dataset)
+def npz(file="data.npz", test_split=0.2, *, seed=0, **options):
     """The arrays `x_train`, `y_train`, `x_test` and `y_test` of an .npz file, named as Keras names them.
 
     Images are uint8 `(N, H, W, C)` or `(N, H, W)`, labels integers `(N,)` or `(N, 1)` from 0; `class_names`

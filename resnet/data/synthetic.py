@@ -3,11 +3,15 @@
 import numpy as np
 
 from resnet.data.dataset import Split, make_dataset
+from resnet.options import with_options_of
 
 PATCHES = 4
 
 
-def synthetic(image_size=32, channels=3, classes=10, train_images=1000, test_images=200, *, seed, **options):
+@with_options_of(make_dataset)
+def synthetic(
+    image_size=32, channels=3, classes=10, train_images=1000, test_images=200, *, seed=0, **options
+):
     """A coarse pattern a class, 4 x 4 patches of random levels, under as much noise as pattern.
 
     `image_size` is pixels, or [height, width]; the classes are alike in number; `seed` draws everything.

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import keras
 
-from resnet.layers import FusedBatchNormalization, IdentityShortcut, ReLU, Stage, SurvivalGates
+from resnet.models.layers import FusedBatchNormalization, IdentityShortcut, ReLU, Stage, SurvivalGates
+from resnet.rules import recompute_in_loops
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,7 @@ def stages(x, block, plans, *, first_block=None, strided_block="first", survival
     """
     one_of("strided_block", strided_block, "first", "last")
     one_of("stage", stage, "looped", "unrolled")
-    if recompute and stage != "looped":
-        raise ValueError("recompute needs looped stages")
+    recompute_in_loops(recompute, stage)
     total, done = sum(plan.blocks for plan in plans), 0
     for number, (branch, count, strides) in enumerate(plans, 1):
         first, last = (strides, 1) if strided_block == "first" else (1, strides)

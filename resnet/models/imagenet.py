@@ -11,19 +11,22 @@ import keras
 
 from resnet.models import blocks
 from resnet.models.blocks import Plan, Style
+from resnet.options import with_options_of
 
 BASIC = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 BOTTLENECK = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
 FILTERS = (64, 128, 256, 512)
-STYLE = {
-    "shortcut": "projection_bn",
-    "conv_bias": False,
-    "padding": "symmetric",
-    "strided_conv": "3x3",
-    "bn_epsilon": 1e-5,
-}
 
 
+@with_options_of(
+    Style,
+    shortcut="projection_bn",
+    conv_bias=False,
+    l2=5e-5,
+    padding="symmetric",
+    strided_conv="3x3",
+    bn_epsilon=1e-5,
+)
 def resnet_imagenet(
     input_shape,
     num_classes,
@@ -42,12 +45,13 @@ def resnet_imagenet(
     with stride 2, and a max pool) or `cifar` (3x3). keras.applications' v1 has the strides in the
     1x1 convolutions, its v2 in the last block of a stage. Maps float images `(N, H, W, C)` to logits
     `(N, num_classes)`. `strided_block`, `survival`, `stage` and `recompute` are those of
-    `blocks.stages`, all others those of `Style`. Raises ValueError for another depth.
+    `blocks.stages`, all others those of `Style`, with
+    defaults of their own. Raises ValueError for another depth.
     """
     blocks.one_of("depth", depth, *BASIC, *BOTTLENECK)
     blocks.one_of("version", version, 1, 2)
     blocks.one_of("stem", stem, "imagenet", "cifar")
-    style = Style(**{**STYLE, **style})
+    style = Style(**style)
     if depth in BASIC:
         counts, branches = BASIC[depth], [partial(blocks.basic, f) for f in FILTERS]
     else:
@@ -70,6 +74,10 @@ def resnet_imagenet(
     return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"{name}_imagenet_{depth}")
 
 
+@with_options_of(
+    resnet_imagenet,
+    without=("version", "strided_block", "shortcut", "strided_conv", "zero_init", "survival"),
+)
 def plain_imagenet(input_shape, num_classes, depth=34, **options):
     """`resnet_imagenet` of basic blocks without shortcuts (He et al. 2015, figure 3), 18 or 34 deep."""
     blocks.one_of("depth", depth, *BASIC)

@@ -12,18 +12,13 @@ import keras
 
 from resnet.models import blocks
 from resnet.models.blocks import Plan, Style
+from resnet.options import with_options_of
+from resnet.rules import blocks_per_stage
 
 STRIDES = (1, 1, 2, 2)
 
 
-def blocks_per_stage(depth, layers_per_stage):
-    """n of depth = layers_per_stage * n + 2. Raises ValueError for any other depth."""
-    n, rest = divmod(depth - 2, layers_per_stage)
-    if rest or n < 1:
-        raise ValueError(f"depth is {layers_per_stage}n+2 with n >= 1, not {depth}")
-    return n
-
-
+@with_options_of(Style, without=("strided_conv",))
 def resnet_v1(
     input_shape,
     num_classes,
@@ -51,11 +46,13 @@ def resnet_v1(
     return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"{name}_{depth}")
 
 
+@with_options_of(resnet_v1, without=("shortcut", "zero_init", "survival"))
 def plain(input_shape, num_classes, depth=20, **options):
-    """`resnet_v1` without its shortcuts (He et al. 2015, section 4.2), with the same options."""
+    """`resnet_v1` without its shortcuts (He et al. 2015, section 4.2), with its other options."""
     return resnet_v1(input_shape, num_classes, depth, shortcut="none", **options)
 
 
+@with_options_of(Style)
 def resnet_v2(
     input_shape,
     num_classes,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from resnet.layers import Stage
+from resnet.models.layers import Stage
 
 
 def unstack(model):

@@ -3,7 +3,7 @@
 import re
 from itertools import groupby
 
-from resnet.layers import Stage
+from resnet.models.layers import Stage
 
 HEADER = ("part", "blocks", "output", "parameters")
 

@@ -9,11 +9,13 @@ import keras
 
 from resnet.models import blocks
 from resnet.models.blocks import Style
+from resnet.options import with_options_of
 
 CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 FILTERS = (64, 128, 256, 512, 512)
 
 
+@with_options_of(Style, without=("shortcut", "zero_init", "padding", "strided_conv"))
 def vgg(input_shape, num_classes, depth=16, head="cifar", batch_norm=True, dropout=0.5, **style):
     """VGG of depth 11, 13, 16 or 19: five stages of 3x3 convolutions, each ended by a max pool.
 

@@ -3,6 +3,8 @@
 import bisect
 import math
 
+from resnet.rules import rising_boundaries
+
 
 class Constant:
     """The optimizer's own rate, always."""
@@ -14,13 +16,12 @@ class Constant:
 class Steps:
     """A piecewise constant multiplier of the optimizer's rate.
 
-    `factors[i]` holds once `boundaries[i]` epochs are completed; before the first it is 1.
-    Raises ValueError unless boundaries rise and there is one factor for each.
+    `factors[i]` holds once `boundaries[i]` epochs are completed; before the first it is 1. The
+    defaults are the Keras example's. Raises ValueError unless boundaries rise, with a factor for each.
     """
 
-    def __init__(self, boundaries, factors):
-        if len(boundaries) != len(factors) or list(boundaries) != sorted(set(boundaries)):
-            raise ValueError("schedule: boundaries must rise, with one factor for each")
+    def __init__(self, boundaries=(80, 120, 160, 180), factors=(0.1, 0.01, 0.001, 0.0005)):
+        rising_boundaries(boundaries, factors)
         self.boundaries = list(boundaries)
         self.factors = [1.0, *factors]
 
@@ -53,7 +54,7 @@ class OneCycle:
     `cosine` curve. Raises ValueError unless epochs > 0, 0 <= peak < 1 and the factors are in [0, 1].
     """
 
-    def __init__(self, epochs, peak, start, final, fall="linear"):
+    def __init__(self, epochs, peak=0.25, start=0.1, final=0.0, fall="linear"):
         if epochs <= 0 or not 0 <= peak < 1 or not (0 <= start <= 1 and 0 <= final <= 1):
             raise ValueError("schedule: epochs > 0, 0 <= peak < 1, and start and final from 0 to 1")
         if fall not in ("linear", "cosine"):
@@ -75,10 +76,11 @@ class Warmup:
     """Another schedule after a beginning of `epochs` at a lower rate.
 
     `constant` multiplies it by `factor` (He et al. 2015, section 4.2: 0.1 for ResNet-110), `linear` by a
-    line from `factor` to 1 (Goyal et al. 2017, section 2.2). Raises ValueError unless 0 <= factor < 1.
+    line from `factor` to 1 (Goyal et al. 2017, section 2.2). The defaults are the former's: 400 steps of
+    128 of CIFAR-10's images. Raises ValueError unless 0 <= factor < 1.
     """
 
-    def __init__(self, schedule, epochs, factor, rise="linear"):
+    def __init__(self, schedule, epochs=1.023, factor=0.1, rise="constant"):
         if epochs <= 0 or not 0 <= factor < 1:
             raise ValueError(f"schedule: epochs > 0 and 0 <= factor < 1, not {epochs} and {factor}")
         if rise not in ("constant", "linear"):

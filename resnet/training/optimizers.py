@@ -6,6 +6,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from resnet.options import with_options_of
+
 
 class _InOneOperation:
     """Adam's update (Kingma and Ba 2015, algorithm 1) by `ResourceApplyAdam`; else Keras' own."""
@@ -33,10 +35,18 @@ class _InOneOperation:
 class Adam(_InOneOperation, keras.optimizers.Adam):
     """`keras.optimizers.Adam`: same arguments, variables and results."""
 
+    def __init__(self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-7, **options):
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **options)
+
 
 @keras.saving.register_keras_serializable("resnet")
 class AdamW(_InOneOperation, keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` (Loshchilov and Hutter 2019): same arguments, variables and results."""
+
+    def __init__(
+        self, learning_rate=1e-3, weight_decay=0.004, beta_1=0.9, beta_2=0.999, epsilon=1e-7, **options
+    ):
+        super().__init__(learning_rate, weight_decay, beta_1, beta_2, epsilon, **options)
 
 
 @keras.saving.register_keras_serializable("resnet")
@@ -49,8 +59,9 @@ class Muon(AdamW):
     and of kernels only; other keywords are AdamW's.
     """
 
-    def __init__(self, learning_rate, momentum=0.95, nesterov=True, weight_decay=0.0, **options):
-        super().__init__(learning_rate, weight_decay, **options)
+    @with_options_of(AdamW)
+    def __init__(self, learning_rate=2e-3, momentum=0.95, nesterov=True, **options):
+        super().__init__(learning_rate, **options)
         self.momentum = momentum
         self.nesterov = nesterov
 

@@ -7,11 +7,15 @@ differ in their dashes too.
 
 import io
 import math
+from textwrap import fill
 
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
+
+from resnet.report.statistics import summary
+from resnet.run.record import is_share
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
 SPLITS = {"train": (BLUE, "-"), "validation": (GREEN, "-."), "test": (ORANGE, "--")}
@@ -19,31 +23,52 @@ NAMED_CLASSES = 20  # more of them leave no room for a number in each cell of a 
 
 
 def curves(epochs, title=""):
-    """Loss, accuracy and learning rate by epoch, and the two factors whose product the rate is.
+    """Loss and every metric of the splits by epoch, the learning rate, and the factors it is a product of.
 
-    `epochs` are dicts of floats, one an epoch, as metrics.csv and `Trainer.fit` have them.
+    `epochs` are dicts of floats by path, one an epoch, as metrics.csv has them.
     """
-    figure = Figure((10, 6.5), layout="constrained")
-    (loss, accuracy), (rate, factors) = figure.subplots(2, 2, sharex=True)
+    names = [name for name in _metrics(epochs) if name != "loss"]
+    rows = math.ceil((len(names) + 3) / 2)
+    figure = Figure((10, 0.5 + 3 * rows), layout="constrained")
     figure.suptitle(title)
-    for split, (colour, dashes) in SPLITS.items():
-        prefix = "" if split == "train" else f"{split}_"
-        for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
-            x, y = series(epochs, f"{prefix}{name}")
-            if len(x):
-                axes.plot(x, y, dashes, color=colour, label=split, **_marker(x))
-    _steps(rate, epochs, "learning_rate", PURPLE, "-", "learning rate")
-    _steps(factors, epochs, "schedule_factor", BLUE, "-", "schedule")
-    _steps(factors, epochs, "plateau_factor", ORANGE, "--", "plateau")
-    loss.set(title="loss (weight decay included)", yscale="log")
-    _plain_log(loss)
-    accuracy.set(title="accuracy")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    rate.set(title="learning rate", yscale="log", xlabel="epoch")
-    factors.set(title="its factors: schedule × plateau", yscale="log", xlabel="epoch")
-    for axes in (loss, accuracy, rate, factors):
+    panels = list(figure.subplots(rows, 2, sharex=True).flat)
+    for axes, name in zip(panels, ["loss", *names], strict=False):
+        _draw_metric(axes, epochs, name)
+    rate, factors, *unused = panels[len(names) + 1 :]
+    _steps(rate, epochs, "rate/learning_rate", PURPLE, "-", "learning rate")
+    _steps(factors, epochs, "rate/schedule_factor", BLUE, "-", "schedule")
+    _steps(factors, epochs, "rate/plateau_factor", ORANGE, "--", "plateau")
+    _steps(factors, epochs, "rate/callback_factor", GREEN, "-.", "callbacks")
+    rate.set(title="learning rate", yscale="log")
+    factors.set(title="its factors", yscale="log")
+    for axes in unused:
+        axes.set_axis_off()
+    for axes in panels[: len(panels) - len(unused)]:
         _finish(axes, legend=axes is not rate)
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("epoch")
     return figure
+
+
+def _metrics(epochs):
+    """Names of what was measured on any split, in their order."""
+    paths = dict.fromkeys(path for epoch in epochs for path in epoch)
+    return list(
+        dict.fromkeys(name for split, _, name in (p.partition("/") for p in paths) if split in SPLITS)
+    )
+
+
+def _draw_metric(axes, epochs, name):
+    for split, (colour, dashes) in SPLITS.items():
+        x, y = series(epochs, f"{split}/{name}")
+        if len(x):
+            axes.plot(x, y, dashes, color=colour, label=split, **_marker(x))
+    axes.set(title="loss (weight decay included)" if name == "loss" else name)
+    if name == "loss":
+        axes.set(yscale="log")
+        _plain_log(axes)
+    elif is_share(name):
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
 
 
 def series(epochs, name):
@@ -98,11 +123,9 @@ def label_caption(label, class_names):
     return "\n".join(f"{short(class_names[k], 10)} {label[k]:.0%}" for k in classes)
 
 
-def mistakes(images, labels, probabilities, class_names, rows=5, columns=8):
-    """The images whose true class was given the least probability, the worst first.
-
-    Images uint8 `(N, H, W, C)`, labels int `(N,)`, probabilities `(N, K)`.
-    """
+def mistakes(split, probabilities, class_names, rows=5, columns=8):
+    """The images of a Split whose true class was given the least probability `(N, K)`, the worst first."""
+    labels = split.labels
     predicted = probabilities.argmax(1)
     truth = np.take_along_axis(probabilities, labels[:, None], 1)[:, 0]
     wrong = np.flatnonzero(predicted != labels)
@@ -117,7 +140,7 @@ def mistakes(images, labels, probabilities, class_names, rows=5, columns=8):
     ]
     if len(worst) < len(wrong):
         title += f"; the {len(worst)} whose class seemed least likely"
-    return grid(images[worst], captions, title, columns)
+    return grid(split.batch(worst)[0], captions, title, columns)
 
 
 def confusion(matrix, class_names):
@@ -151,34 +174,72 @@ def confusion(matrix, class_names):
     return figure
 
 
-def compare(groups):
-    """Accuracies and loss of several runs by epoch: for each group its mean, and a band to its extremes.
+def compare(groups, metric):
+    """Groups of runs: each seed and the 95% interval of the mean, and curves by epoch.
 
-    `groups` maps a label to a list of runs, each as `curves` takes it. The loss and one accuracy are of the
-    test images, or of those for validation in runs that keep the test images for the end.
+    `groups` are tuples: a letter, a label, the runs as `curves` takes each, and the values of `metric`, such
+    as `validation/accuracy`, one a seed. A group has its own colour, dashes and marker, and its row where
+    the seeds are. Curves are the mean of its runs, with a band to their extremes; those of images held out
+    are of the split of `metric`, or of the other one in runs that did not measure it by epoch.
     """
-    colours = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
-    dashes = ("-", "--", "-.", ":")
-    figure = Figure((15, 4.5 + 0.2 * len(groups)), layout="constrained")
-    trained, accuracy, loss = figure.subplots(1, 3)
-    panels = {trained: ["accuracy"], accuracy: _held_out("accuracy"), loss: _held_out("loss")}
-    for i, (label, runs) in enumerate(groups.items()):
-        style = {"color": colours[i % len(colours)], "ls": dashes[i // len(colours) % len(dashes)]}
+    figure = Figure((13, 9 + 0.35 * len(groups)), layout="constrained")
+    (seeds, held_out), (trained, loss) = figure.subplots(2, 2)
+    splits = [metric.partition("/")[0]]
+    if not all(series(run, metric).size for _, _, runs, _ in groups for run in runs):
+        splits += {"validation", "test"} - {*splits}
+    panels = {
+        held_out: [f"{name}/accuracy" for name in splits],
+        trained: ["train/accuracy"],
+        loss: [f"{name}/loss" for name in splits],
+    }
+    for i, (letter, label, runs, _) in enumerate(groups):
         for axes, columns in panels.items():
-            _mean_and_band(axes, [_first(run, columns) for run in runs], label, style)
-    for axes, images in ((trained, "training"), (accuracy, "test, or validation")):
-        axes.set(title=f"accuracy ({images})", xlabel="epoch")
+            _mean_and_band(axes, [_first(run, columns) for run in runs], f"{letter}  {label}", _style(i))
+    _seeds(seeds, groups, metric)
+    held_out.set(title=f"accuracy ({', or '.join(splits)})", xlabel="epoch")
+    trained.set(title="accuracy (train)", xlabel="epoch")
+    loss.set(title=f"loss ({', or '.join(splits)}; weight decay included)", xlabel="epoch", yscale="log")
+    for axes in (held_out, trained):
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    loss.set(title="loss (test, or validation; weight decay included)", xlabel="epoch", yscale="log")
     _plain_log(loss)
     for axes in panels:
         _finish(axes, legend=False)
-    figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower left", frameon=False)
+    handles, labels = held_out.get_legend_handles_labels()
+    labels = [fill(label, 140, subsequent_indent="     ") for label in labels]
+    legend = figure.legend(handles, labels, loc="outside lower left", frameon=False, handlelength=4)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a `$` in a name begins no formula
     return figure
 
 
-def _held_out(metric):
-    return [f"test_{metric}", f"validation_{metric}"]
+def _style(i):
+    """Colour, dashes and marker of the i-th group: 35 of them differ, in black and white 20."""
+    colours = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
+    dashes, markers = ("-", "--", "-.", ":"), "os^Dv"
+    return {
+        "color": colours[i % len(colours)],
+        "ls": dashes[i % len(dashes)],
+        "marker": markers[i % len(markers)],
+    }
+
+
+def _seeds(axes, groups, metric):
+    """A row a group: its seeds as points, below them the mean and its 95% interval."""
+    for i, (_, _, _, values) in enumerate(groups):
+        style = _style(i)
+        point = {"color": style["color"], "marker": style["marker"], "ls": "", "label": "a seed"}
+        axes.plot(values, [i - 0.15] * len(values), **point, mfc="none", ms=8, mew=1.5)
+        found = summary(values) if values else None
+        if found and found.low is not None:
+            axes.plot([found.low, found.high], [i + 0.2] * 2, "|-", color="black", lw=1.5, label="interval")
+            axes.plot(found.mean, i + 0.2, "|", color="black", ms=14, mew=3, label="mean")
+    axes.set(
+        title=f"{metric.replace('/', ' ')}: seeds, mean and its 95% interval", ylim=(len(groups) - 0.5, -0.5)
+    )
+    axes.set_yticks(range(len(groups)), [letter for letter, *_ in groups])
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.grid(alpha=0.3, axis="x")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _first(epochs, columns):
@@ -192,7 +253,7 @@ def _mean_and_band(axes, runs, label, style):
     lines = [dict(zip(*run, strict=True)) for run in runs]
     x = np.array(sorted(set.intersection(*map(set, lines))))
     values = np.array([[line[epoch] for epoch in x] for line in lines])
-    axes.plot(x, values.mean(0), label=label, **style, **_marker(x))
+    axes.plot(x, values.mean(0), label=label, **style, markevery=max(1, len(x) // 8), markersize=5)
     if len(lines) > 1:
         axes.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.2, lw=0)
 

@@ -1,21 +1,22 @@
 """A network as a finished run left it."""
 
-import json
-from pathlib import Path
+from importlib import import_module
 from typing import NamedTuple
 
 import keras
 
-from resnet.data import Normalization
+from resnet.data import Preprocessing
 from resnet.data.image_folder import MODES, read_picture
 from resnet.errors import UserError
+from resnet.models import layers  # noqa: F401  registers the layers of saved models
+from resnet.run.directory import RunDirectory, flat
 
 
 class Trained(NamedTuple):
-    """A model giving logits `(N, K)` of normalised images, its normalisation and its K classes."""
+    """A model giving logits `(N, K)` of preprocessed images, its preprocessing and its K classes."""
 
     model: keras.Model
-    normalization: Normalization
+    preprocessing: Preprocessing
     class_names: list[str]
 
     @property
@@ -34,16 +35,28 @@ class Trained(NamedTuple):
 
 def load(directory):
     """The Trained of a run directory. Raises UserError for a file that is missing or broken."""
-    directory = Path(directory)
+    run = RunDirectory(directory)
+    import_targets(run.config())
     try:
         return Trained(
-            keras.models.load_model(directory / "model.keras"),
-            Normalization.load(directory / "normalization.npz"),
-            json.loads((directory / "class_names.json").read_text("utf-8")),
+            keras.models.load_model(run.model), Preprocessing.load(run.normalization), run.class_names()
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"{directory} holds no network that can be read: {first}") from error
+
+
+def import_targets(config):
+    """Import what a configuration builds, so that layers of the user's own are known when they are loaded."""
+    targets = {value for key, value in flat(config).items() if key.endswith("._target_")}
+    for target in sorted(targets):
+        module = target.rpartition(".")[0]
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise UserError(
+                f"{target}: it was trained with this, which cannot be imported: {error}"
+            ) from error
 
 
 def read_image(path, shape, resize):

@@ -92,10 +92,16 @@ def synchronize(model):
             f"trainer.synchronize_batch_norm=true on the {len(devices)} devices of one process "
             "needs model.stage=unrolled"
         )
+    for norm in batch_norms(model):
+        if isinstance(norm, FusedBatchNormalization):
+            norm.collective = next(COLLECTIVES)
+
+
+def batch_norms(model):
+    """Every batch normalisation of `model`, those of looped stages among them: one for all of its blocks."""
     stages = [layer.block.layers if isinstance(layer, Stage) else [layer] for layer in model.layers]
-    norms = [layer for stage in stages for layer in stage if isinstance(layer, FusedBatchNormalization)]
-    for norm in norms:
-        norm.collective = next(COLLECTIVES)
+    norms = keras.layers.BatchNormalization
+    return [layer for stage in stages for layer in stage if isinstance(layer, norms)]
 
 
 def _replicas():

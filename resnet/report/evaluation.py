@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+from scipy import special
 from sklearn.metrics import (
     accuracy_score,
     confusion_matrix,
@@ -15,25 +16,38 @@ BATCH = 500
 BINS = 15
 
 
-def predict(model, images, normalization, flip=False):
-    """Probabilities float32 `(N, K)` of images uint8 `(N, H, W, C)`.
+def logits(model, images, preprocessing, flip=False):
+    """float32 `(N, K)` of uint8 images `(N, H, W, C)`, or of a Split. Shows a bar on a terminal.
 
-    `flip` averages them over each image and its mirror. Shows a bar on a terminal.
+    `flip` gives the logarithm of the mean of the probabilities of each image and its mirror.
     """
 
     @tf.function(jit_compile=False, reduce_retracing=True)
-    def batch_probabilities(batch):
-        batch = normalization(tf.cast(batch, tf.float32))
-        views = [batch, batch[:, :, ::-1]] if flip else [batch]
-        return tf.reduce_mean([tf.nn.softmax(model(view, training=False)) for view in views], 0)
+    def of_batch(batch):
+        batch = preprocessing.inference(batch)
+        if not flip:
+            return model(batch, training=False)
+        views = [tf.nn.log_softmax(model(view, training=False)) for view in (batch, batch[:, :, ::-1])]
+        return tf.reduce_logsumexp(views, 0) - tf.math.log(2.0)
 
     parts = []
-    with tqdm(total=len(images), unit=" images", desc="evaluation", disable=None) as bar:
+    with tqdm(total=len(images), unit=" images", desc="evaluation", leave=False, disable=None) as bar:
         for start in range(0, len(images), BATCH):
-            batch = images[start : start + BATCH]
-            parts.append(batch_probabilities(tf.constant(batch)).numpy())
+            numbers = np.arange(start, min(start + BATCH, len(images)))
+            batch = images.batch(numbers)[0] if hasattr(images, "batch") else images[numbers]
+            parts.append(of_batch(tf.constant(batch)).numpy())
             bar.update(len(batch))
     return np.concatenate(parts)
+
+
+def softmax(logits):
+    """Probabilities `(N, K)` of logits `(N, K)`."""
+    return special.softmax(logits.astype(np.float32), axis=1)
+
+
+def predict(model, images, preprocessing, flip=False):
+    """Probabilities float32 `(N, K)` of images as `logits` takes them."""
+    return softmax(logits(model, images, preprocessing, flip))
 
 
 def score(probabilities, labels, class_names):

@@ -1,10 +1,10 @@
 """Running a Hydra main so that whatever the user can mend ends in a line or two."""
 
 import gc
+import inspect
 import logging
 import os
-import shlex
-import subprocess
+import re
 import sys
 import traceback
 from argparse import Namespace
@@ -26,11 +26,19 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf import streams
-from conf.arguments import is_multirun, name_in, parse, quoted, unparse, with_names, without_interpolation
-from conf.schema import ConfigError
+from resnet.cli import building, streams
+from resnet.cli.arguments import (
+    is_multirun,
+    name_in,
+    parse,
+    quoted,
+    unparse,
+    with_names,
+    without_interpolation,
+)
+from resnet.errors import ConfigError
+from resnet.run.directory import RunDirectory
 
-ROOT = Path(__file__).parent.parent
 at_end = ExitStack()  # what follows the last job, be it that some of them failed
 
 
@@ -42,8 +50,11 @@ def command(main) -> None:
     """
     streams.prepare()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
-    # Launchers load jobs in processes of their own, which must find these packages too.
-    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # What lies beside the command is found wherever that is installed, and by launchers' processes too.
+    home = str(Path(inspect.unwrap(main).__code__.co_filename).parent)
+    if home not in sys.path:
+        sys.path.append(home)
+    path = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(path)
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing
@@ -113,10 +124,7 @@ def _change_to(directory):
     if directory == before:
         return ""
     if not os.path.isdir(directory):
-        print(
-            f"the run began in {directory}, which is gone: its relative paths are now of {before}",
-            file=sys.stderr,
-        )
+        print(f"the run began in {directory}, which is gone: relative paths start here", file=sys.stderr)
         return ""
     print(f"relative paths start in {directory}, where the run began", file=sys.stderr)
     os.chdir(directory)
@@ -131,46 +139,11 @@ def _last_of_each(before, now):
     return [override for override in before if override.partition("=")[0] not in again] + now
 
 
-def resume_command(directory) -> str:
-    """The line for a shell that goes on with the run or sweep in `directory`, from any working directory."""
-    script = ROOT / "train.py"
-    installed = Path(sys.executable).with_name("resnet-train")
-    program = [sys.executable, str(script)] if script.is_file() else [str(installed)]
-    line = [*program, f"resume={os.path.abspath(directory)}"]
-    return subprocess.list2cmdline(line) if os.name == "nt" else shlex.join(line)
-
-
-def schedule_warning(before: str, after: str) -> str | None:
-    """A line about the jump of the learning rate, if a run goes on under another schedule; else None.
-
-    `before` and `after` are configurations, YAML. A schedule with `epochs: ${trainer.epochs}` is another one
-    when these change.
-    """
-    old, new = _schedule(before), _schedule(after)
-    changed = [
-        f"schedule.{key}={new.get(key, 'absent')}, it was {old.get(key, 'absent')}"
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
-    ]
-    return f"the learning rate jumps to another curve: {'; '.join(changed)}" if changed else None
-
-
-def _schedule(text):
-    schedule = OmegaConf.to_container(OmegaConf.create(text).schedule, resolve=True)
-    assert isinstance(schedule, dict)
-    return schedule
-
-
 def finished_run(config: DictConfig) -> Path:
-    """The directory `config.run`. Raises ConfigError unless a finished run lies there."""
+    """The directory `config.run`. Raises ConfigError, or UserError, unless a finished run lies there."""
     if OmegaConf.is_missing(config, "run"):
         raise ConfigError("run is missing: give run=DIR, the directory of a finished run")
-    directory = Path(str(config.run))
-    if not (directory / ".hydra" / "config.yaml").is_file():
-        raise ConfigError(f"run={directory}: there is no run; expected {directory}/.hydra/config.yaml")
-    if not (directory / "model.keras").is_file():
-        raise ConfigError(f"run={directory}: not finished yet, for there is no {directory}/model.keras")
-    return directory
+    return RunDirectory.finished(str(config.run)).path
 
 
 def check_run_directory(config: DictConfig) -> None:
@@ -178,7 +151,7 @@ def check_run_directory(config: DictConfig) -> None:
     hydra = HydraConfig.get()
     key = "hydra.run.dir" if hydra.mode == RunMode.RUN else "hydra.sweep.dir"
     named = any(override.startswith(f"{key}=") for override in hydra.overrides.hydra)
-    if config.trainer.strategy._target_ == "resnet.distribution.multi_worker" and not named:
+    if config.trainer.strategy._target_ == "resnet.training.distribution.multi_worker" and not named:
         raise ConfigError(f"trainer/strategy=multi_worker needs {key}=DIR, the same for all workers")
 
 
@@ -198,9 +171,9 @@ def import_keras() -> ModuleType:
     left_out = {"matplotlib", "sklearn"} - sys.modules.keys()
     sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type]  # what is None cannot be imported
     with streams.held_back() as let_through:
-        from resnet import backend  # noqa: I001  before TensorFlow, which imports Keras
-
         import tensorflow as tf
+
+        from resnet import backend
 
         if not tf.config.list_physical_devices("GPU") and glob("/dev/nvidia[0-9]*"):
             let_through()
@@ -278,7 +251,10 @@ def _explain(error):
         hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known)}"
         return f"{error.__cause__.full_key}: there is no key {key}; {hint}"
     if isinstance(error, MissingConfigException):
-        return str(error).split("\nConfig search path")[0].replace("\n\n", "; ").replace("\n\t", " ")
+        text = re.sub(r"\n\t_\w+", "", str(error))  # what options share is none itself
+        return text.split("\nConfig search path")[0].replace("\n\n", "; ").replace("\n\t", " ")
+    if isinstance(error, InstantiationException) and (line := building.explain(error)):
+        return line
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return "out of memory; give a smaller trainer.batch_size, or model.recompute=true"
     if isinstance(error, RecursionError):

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 import keras
 
-from resnet.layers import FusedBatchNormalization, IdentityShortcut, Stage, SurvivalGates
+from resnet.models.layers import FusedBatchNormalization, IdentityShortcut, Stage, SurvivalGates
 
 ROW, GAP, BOX, HEADER, TOP = 22, 10, 132, 22, 112  # pixels
 FILLS = {"conv": "#D6E8F5", "norm": "#EEEEEE", "shortcut": "#FBE3D2", "pool": "#DDF1E8", "dense": "#F5E3EE"}

@@ -1,0 +1,162 @@
+"""What each option may be, by its name, and what may be built where; free of TensorFlow.
+
+A name has one range wherever it stands. Where it means another thing to some target, ELSEWHERE says so.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+# What TensorFlow holds in an int32 and a float32.
+Natural = Annotated[int, Field(ge=0, lt=2**31)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Factor = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(ge=1.2e-38, le=3.4e38)]
+NotNegative = Annotated[float, Field(ge=0, le=3.4e38)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Size = Count | Annotated[list[Count], Field(min_length=2, max_length=2)]
+Finite = Annotated[float, Field(ge=-3.4e38, le=3.4e38)]
+Range = Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
+Shift = Natural | NotNegative | Annotated[list[Natural | Finite], Field(min_length=1)]
+
+RANGES: dict[str, Any] = {
+    # of the whole run
+    "seed": Natural,
+    "threads": Count | None,
+    "changes": Literal["refuse", "allow"],
+    # of data
+    "dir": str,
+    "file": str,
+    "train_size": Count | None,
+    "test_size": Count | None,
+    "validation_split": Share,
+    "test_split": Fraction,
+    "normalization": Literal["pixel_mean", "channel"],
+    "labels": Literal["fine", "coarse"],
+    "image_size": Size,
+    "channels": Count,
+    "resize": Literal["crop", "stretch"],
+    "skip_unreadable": bool,
+    "classes": Annotated[int, Field(ge=2)],
+    "train_images": Count,
+    "test_images": Count,
+    # of models
+    "depth": Count,
+    "filters": Annotated[list[Count], Field(min_length=3, max_length=3)],
+    "strides": Annotated[list[Count], Field(min_length=4, max_length=4)],
+    "version": Literal[1, 2],
+    "stem": Literal["imagenet", "cifar"],
+    "head": Literal["cifar", "imagenet"],
+    "batch_norm": bool,
+    "dropout": Share,
+    "shortcut": Literal["projection", "projection_bn", "identity"],
+    "strided_block": Literal["first", "last"],
+    "strided_conv": Literal["1x1", "3x3"],
+    "conv_bias": bool,
+    "l2": NotNegative,
+    "zero_init": bool,
+    "padding": Literal["same", "symmetric"],
+    "bn_momentum": Share,
+    "bn_epsilon": Positive,
+    "survival": Annotated[float, Field(gt=0, le=1)],
+    "stage": Literal["looped", "unrolled"],
+    "recompute": bool,
+    # of optimizers
+    "learning_rate": Positive,
+    "momentum": Share,
+    "nesterov": bool,
+    "weight_decay": NotNegative | None,
+    "beta_1": Share,
+    "beta_2": Share,
+    "epsilon": Positive,
+    # of augmentation
+    "transforms": list[dict],
+    "shift": Share,
+    "flip": bool,
+    "fill": Literal["zeros", "reflect"],
+    "size": Count,
+    "alpha": Positive,
+    "operations": Natural,
+    "magnitude": Annotated[float, Field(ge=0, le=10)],
+    "rotation_range": NotNegative,
+    "width_shift_range": Shift,
+    "height_shift_range": Shift,
+    "shear_range": NotNegative,
+    "zoom_range": Share | Range,
+    "channel_shift_range": NotNegative,
+    "brightness_range": Range | None,
+    "horizontal_flip": bool,
+    "vertical_flip": bool,
+    "fill_mode": Literal["nearest", "constant", "reflect", "wrap"],
+    "cval": Finite,
+    "rescale": Positive | None,
+    "samplewise_center": bool,
+    "samplewise_std_normalization": bool,
+    "featurewise_center": bool,
+    "featurewise_std_normalization": bool,
+    "zca_whitening": bool,
+    "zca_epsilon": Positive,
+    # of schedules
+    "schedule": dict,
+    "boundaries": list[Positive],
+    "factors": list[Positive],
+    "epochs": Positive,
+    "peak": Share,
+    "start": Factor,
+    "final": Factor,
+    "fall": Literal["linear", "cosine"],
+    "factor": Share,
+    "rise": Literal["constant", "linear"],
+    # of training
+    "batch_size": Count,
+    "max_steps": Count | None,
+    "precision": Literal["float32", "bfloat16", "auto"],
+    "deterministic": bool,
+    "watch": Literal["validation", "test"],
+    "final_weights": Literal["last", "best", "average"],
+    "average_from": Share,
+    "synchronize_batch_norm": bool,
+    "scale_rate_from": Count | None,
+    "label_smoothing": Share,
+    "plateau": dict | None,
+    "patience": Count,
+    "cooldown": Natural,
+    "min_delta": NotNegative,
+    "min_lr": NotNegative,
+    "strategy": dict,
+    "replicas": Count | None,
+    "devices": list[str] | None,
+    "resolver": Literal["tf_config", "slurm"],
+    "port": Annotated[int, Field(ge=1, lt=2**16)],
+    "start_seconds": Positive | Count,
+    # of metrics and callbacks
+    "k": Count,
+    "minutes": Positive,
+    "keep": Count,
+    "steps": Annotated[list[Count], Field(min_length=2, max_length=2)],
+}
+
+ELSEWHERE: dict[str, dict[str, Any]] = {
+    "resnet.data.image_folder": {"channels": Literal[1, 3]},
+    "resnet.models.plain_imagenet": {"depth": Literal[18, 34]},
+    "resnet.models.resnet_imagenet": {"depth": Literal[18, 34, 50, 101, 152, 200]},
+    "resnet.models.vgg": {"depth": Literal[11, 13, 16, 19]},
+    "resnet.augmentation.crop_flip": {"padding": Natural},
+    "resnet.training.schedules.Plateau": {"factor": Fraction},
+    "resnet.training.trainer.Trainer": {"epochs": Count},
+}
+
+# Where the targets lie that a node of this name may build, unless they are the user's own.
+PLACES = {
+    "data": ("resnet.data.",),
+    "model": ("resnet.models.",),
+    "optimizer": ("keras.optimizers.", "resnet.training.optimizers."),
+    "augmentation": ("resnet.augmentation.",),
+    "transforms": ("resnet.augmentation.",),
+    "schedule": ("resnet.training.schedules.",),
+    "loss": ("resnet.training.losses.", "keras.losses."),
+    "trainer": ("resnet.training.trainer.",),
+    "plateau": ("resnet.training.schedules.Plateau",),
+    "strategy": ("resnet.training.distribution.",),
+}

@@ -1,0 +1,74 @@
+"""What a network sees of pictures: one object for training, evaluation, prediction and export."""
+
+import tensorflow as tf
+
+from resnet.augmentation.transform import Batch, none
+from resnet.data.normalization import Normalization, standardize
+
+
+class Preprocessing:
+    """Normalises pictures and, in training, augments them in between.
+
+    Args:
+        normalization: of the training images, as `data.normalization` measures it.
+        augment: an `augmentation.Transform`, or None.
+        num_classes: K, of the labels.
+        seed: of the draws; equal seeds and steps draw the same.
+    """
+
+    def __init__(self, normalization, augment=None, num_classes=None, seed=0):
+        self.normalization, self.augment = normalization, augment or none()
+        self.num_classes, self.seed = num_classes, seed
+
+    @classmethod
+    def of(cls, dataset, augment=None, seed=0):
+        """For the training on `dataset`; what `augment` standardises is measured on its training images."""
+        normalization, augment = dataset.normalization, augment or none()
+        if augment.standardization:
+            normalization = standardize(normalization, dataset.train.images, **augment.standardization)
+        return cls(normalization, augment, dataset.num_classes, seed)
+
+    def training(self, images, labels, indices, step, epoch, replica=0):
+        """The Batch that the network sees in a training step.
+
+        Args:
+            images, labels: uint8 `(B, H, W, C)` and int `(B,)`.
+            indices: int32 `(B,)`, the images' numbers in the training set.
+            step, epoch: int32 scalars counted from 0.
+            replica: its number, of those that share the step.
+        """
+        batch = self.augmented(images, labels, indices, step, epoch, replica)
+        return batch._replace(images=self.normalization.standardize(batch.images))
+
+    def augmented(self, images, labels, indices, step, epoch, replica=0):
+        """As `training`, before the images are standardised: `pixels` makes them pictures again."""
+        scaled = self.normalization.scale(tf.cast(images, tf.float32))
+        batch = Batch(scaled, self.targets(labels), indices, epoch, self.normalization)
+        seed = tf.random.experimental.stateless_fold_in(tf.stack([self.seed, step]), replica)
+        return self.augment(batch, seed)
+
+    def pixels(self, images):
+        """Images of `augmented`, as uint8."""
+        pixels = tf.clip_by_value(tf.round(self.normalization.unscale(images)), 0.0, 255.0)
+        return tf.cast(pixels, tf.uint8)
+
+    def evaluation(self, images, labels):
+        """The Batch of images as they are, with their targets."""
+        return Batch(self.inference(images), self.targets(labels), None, None)
+
+    def inference(self, images):
+        """float32 `(B, H, W, C)` of uint8 images, as evaluation and prediction see them."""
+        return self.normalization(tf.cast(images, tf.float32))
+
+    def targets(self, labels):
+        """float32 `(B, K)`, one-hot, of int labels `(B,)`."""
+        return tf.one_hot(labels, self.num_classes)
+
+    def save(self, path):
+        """Write what `load` reads: all that inference needs."""
+        self.normalization.save(path)
+
+    @classmethod
+    def load(cls, path):
+        """The Preprocessing of a finished run, for inference."""
+        return cls(Normalization.load(path))

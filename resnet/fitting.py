@@ -1,0 +1,63 @@
+"""One way to put a training together."""
+
+from resnet.run.callbacks import Progress
+from resnet.training.trainer import Trainer
+
+
+def fit(
+    model,
+    dataset,
+    optimizer=None,
+    *,
+    schedule=None,
+    augmentation=None,
+    loss=None,
+    metrics=None,
+    callbacks=None,
+    trainer=None,
+    run=None,
+    **options,
+):
+    """Train `model` on `dataset`; returns the Trainer, with its `history` and, of a run, its `run.result`.
+
+    Args:
+        model: a `keras.Model` giving logits `(B, K)` of images `(B, H, W, C)`.
+        dataset: a `data.Dataset`.
+        optimizer: of Keras; None for Adam at 0.001.
+        schedule: one of `training.schedules`; None for the optimizer's own rate.
+        augmentation: a Transform of `resnet.augmentation`; None for none.
+        loss: one of `training.losses`, or of Keras; None for cross-entropy.
+        metrics: by name, as in `training.metrics`; None for the accuracy.
+        callbacks: of Keras, by name or in a list; None for the progress alone.
+        trainer: a Trainer; None for one of `options`, which are a Trainer's arguments.
+        run: an entered `run.Run`, which goes on with what its directory holds and records the training
+            there; None leaves nothing behind.
+
+    With a strategy, model, optimizer and metrics are made in `trainer.scope()`. Raises what `Trainer.compile`
+    and `Trainer.fit` do, and TypeError for options beside a trainer.
+    """
+    from resnet.training.optimizers import Adam
+
+    if trainer and options:
+        raise TypeError(f"fit: {', '.join(options)} belong to the trainer that is given")
+    trainer = trainer or Trainer(**options)
+    with trainer.scope():
+        optimizer = optimizer or Adam(1e-3)
+    trainer.compile(
+        model,
+        optimizer,
+        dataset,
+        schedule=schedule,
+        augmentation=augmentation,
+        loss=loss,
+        metrics=metrics,
+    )
+    callbacks = {"progress": Progress()} if callbacks is None else callbacks
+    if run is None:
+        trainer.fit(callbacks)
+        return trainer
+    run.describe(trainer)
+    run.resume(trainer)
+    trainer.fit(run.attach(callbacks))
+    run.finish(trainer)
+    return trainer

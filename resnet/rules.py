@@ -1,0 +1,35 @@
+"""Rules that several arguments must keep together, and those of a depth.
+
+Free of TensorFlow: the functions themselves call them, and so does the check of a configuration before
+TensorFlow loads. Each raises ValueError, whose text begins with the argument at fault.
+"""
+
+
+def blocks_per_stage(depth, layers):
+    """n of depth = layers * n + 2, for networks of three stages whose blocks have a third of `layers`."""
+    n, rest = divmod(depth - 2, layers)
+    if rest or n < 1:
+        nearest = " and ".join(str(layers * k + 2) for k in (n, n + 1) if k >= 1)
+        raise ValueError(f"depth={depth}: depth is {layers}n+2; nearest: {nearest}")
+    return n
+
+
+def recompute_in_loops(recompute, stage):
+    """What is run again in the backward pass is a loop's body."""
+    if recompute and stage != "looped":
+        raise ValueError("recompute=true needs stage=looped")
+
+
+def rising_boundaries(boundaries, factors):
+    """A factor holds from its boundary to the next."""
+    if len(boundaries) != len(factors) or list(boundaries) != sorted(set(boundaries)):
+        raise ValueError(
+            f"boundaries={list(boundaries)}: boundaries must rise, with one of factors for each; "
+            f"factors={list(factors)}"
+        )
+
+
+def profile_has_an_end(steps):
+    """(first, last) step."""
+    if steps[0] >= steps[1]:
+        raise ValueError(f"steps={list(steps)}: expected the first step before the last")

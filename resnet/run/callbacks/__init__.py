@@ -1,0 +1,11 @@
+"""What a run leaves behind while it trains, and what may stop it: Keras callbacks, one module each."""
+
+from resnet.run.callbacks.base import Callback
+from resnet.run.callbacks.checkpoints import Checkpoints
+from resnet.run.callbacks.csv import MetricsCsv
+from resnet.run.callbacks.histograms import Histograms
+from resnet.run.callbacks.profile import Profile
+from resnet.run.callbacks.progress import Progress
+from resnet.run.callbacks.tensorboard import TensorBoard
+
+__all__ = ["Callback", "Checkpoints", "Histograms", "MetricsCsv", "Profile", "Progress", "TensorBoard"]

@@ -1,0 +1,24 @@
+"""What a callback of this program knows besides the model."""
+
+import keras
+
+
+class Callback(keras.callbacks.Callback):
+    """A Keras callback that also knows the `trainer` and, where a run is recorded, the `run`.
+
+    Both are set before `on_train_begin`. Its logs are those that Keras' callbacks get; the whole record of
+    the epochs is `trainer.history`.
+    """
+
+    trainer = run = None
+    chief_only = True  # of several workers, the one that writes
+    order = 0  # who remembers comes first, then the checkpoint that keeps it, then who can write it again
+    needs_run = True
+
+
+BEFORE, CHECKPOINT, AFTER = 0, 1, 2
+
+
+def in_order(callbacks):
+    """Callbacks by name, in the order in which they are called."""
+    return dict(sorted(callbacks.items(), key=lambda item: getattr(item[1], "order", BEFORE)))

@@ -1,0 +1,53 @@
+"""Where the time of a step goes."""
+
+import logging
+
+import tensorflow as tf
+
+from resnet.run.callbacks.base import AFTER, Callback
+
+log = logging.getLogger(__name__)
+
+
+class Profile(Callback):
+    """A profile for TensorBoard's profile tab (`pip install .[profile]`).
+
+    Args:
+        steps: [first, last], the steps after which it begins and ends.
+    """
+
+    order = AFTER
+
+    def __init__(self, steps=(100, 120)):
+        super().__init__()
+        self.first, self.last = steps
+        self.running = None
+
+    def steps_to_next(self, step):
+        """Until the profile begins; single steps while it runs, so that it shows them."""
+        return self.first - step if step < self.first else 1 if step < self.last else None
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.trainer.step == self.first:
+            tf.profiler.experimental.start(str(self.run.directory.tensorboard))
+        if self.first <= self.trainer.step < self.last:
+            self.running = tf.profiler.experimental.Trace("train", step_num=self.trainer.step, _r=1)
+            self.running.__enter__()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.running:
+            self.running.__exit__(None, None, None)
+            self.running = None
+            if self.trainer.step >= self.last:
+                self._stop()
+
+    def on_train_end(self, logs=None):
+        if self.first <= self.trainer.step < self.last:
+            self._stop()
+        elif self.trainer.step < self.first:
+            log.warning("no profile: training ended at step %d, before %d", self.trainer.step, self.first)
+
+    def _stop(self):
+        tf.profiler.experimental.stop()
+        where = self.run.directory.tensorboard
+        log.info("profiled steps %d to %d, in %s", self.first, self.trainer.step, where)

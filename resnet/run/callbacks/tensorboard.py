@@ -1,0 +1,79 @@
+"""What TensorBoard shows of a run."""
+
+import time
+
+from resnet.run.callbacks.base import AFTER, Callback
+from resnet.run.events import (
+    EventFile,
+    end_event,
+    hparams_event,
+    picture_event,
+    scalar_event,
+    start_event,
+    text_event,
+)
+from resnet.run.record import SPLITS, flat
+
+SCALARS = ".scalars"  # how the names of event files with scalars end
+
+
+class TensorBoard(Callback):
+    """Curves by epoch, pictures, the configuration, and a row among the HParams.
+
+    Splits have the same names of scalars in directories of their own, and so share a chart.
+    """
+
+    order = AFTER
+
+    def on_train_begin(self, logs=None):
+        self.files, self.shown = {}, False
+        # A run that goes on writes its curves again: whoever reads them sees each point once.
+        for old in self.run.directory.tensorboard.rglob(f"*{SCALARS}"):
+            old.unlink()
+        self._add(".", hparams_event(self.run.hparams, self.run.name))
+        self._add("train", text_event("config", f"```yaml\n{self.run.config_text}\n```"))
+        for epoch in range(len(self.trainer.history)):
+            self.on_epoch_end(epoch)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.show_data()
+
+    def show_data(self):
+        """The pictures of the training images, for which the first step does not wait."""
+        if not self.shown:
+            self.shown = True
+            self.add_pictures("train", 0, self.run.draw_data(self.trainer))
+
+    def on_epoch_end(self, epoch, logs=None):
+        record = self.trainer.history[epoch]
+        ended = record["time"]["ended_at"]
+        figures = {k: v for k, v in record.items() if isinstance(v, dict)}
+        for path, value in flat(figures).items():
+            split, _, name = path.partition("/")
+            place, tag = (split, name) if split in SPLITS else ("train", path)
+            if path != "time/ended_at":
+                self._add(place, scalar_event(tag, value, epoch + 1, ended))
+
+    def end(self, figures, pictures):
+        """The last words: figures by split of the finished network, and pictures of the test images."""
+        self.show_data()
+        epoch = len(self.trainer.history)
+        for split, found in figures.items():
+            if split not in self.trainer.history[-1]:
+                for name, value in found.items():
+                    self._add(split, scalar_event(name, value, epoch, time.time()))
+        self.add_pictures("test", epoch, pictures)
+        self._add(".", end_event(epoch))
+
+    def add_pictures(self, split, step, pictures):
+        """Show PNG files by name."""
+        for name, data in pictures.items():
+            self._add(split, picture_event(name, data, step))
+
+    def _add(self, split, event):
+        """One event for the directory `split`."""
+        if split not in self.files:
+            self.files[split] = EventFile(self.run.directory.tensorboard / split, SCALARS)
+            # A TensorBoard that is looking on drops what it has read of the files that are gone.
+            self.files[split].add_event(start_event())
+        self.files[split].add_event(event)

@@ -1,0 +1,111 @@
+"""What the files of a run are called, and how they are read. It needs neither TensorFlow nor Hydra."""
+
+import csv
+import json
+from pathlib import Path
+
+import yaml
+
+from resnet.errors import UserError
+from resnet.files import replace_text, replacing
+
+CONFIG = ".hydra/config.yaml"
+METRICS = "metrics.csv"
+
+
+class RunDirectory:
+    """The files of the run at `path`: a training reads and writes them by these names, its readers too.
+
+    `.hydra` holds how the run was started. `metrics.csv` has a row an epoch, `result.json` how the run
+    stands: `running`, `interrupted`, `failed` or, with its figures, `finished`.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.record = self.path / ".hydra"
+        self.lock = self.path / ".lock"
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.metrics = self.path / METRICS
+        self.model = self.path / "model.keras"
+        self.normalization = self.path / "normalization.npz"
+        self.classes = self.path / "class_names.json"
+        self.split = self.path / "split.npz"
+        self.predictions = self.path / "predictions.npz"
+        self.receipt = self.path / "receipt.json"
+        self.summary = self.path / "summary.txt"
+        self.architecture = self.path / "architecture.svg"
+        self._result = self.path / "result.json"
+
+    def __str__(self):
+        return str(self.path)
+
+    @classmethod
+    def finished(cls, path):
+        """The run at `path`. Raises UserError unless a finished run lies there."""
+        run = cls(path)
+        if not run.has_begun:
+            raise UserError(f"run={path}: there is no run; expected {run.path / CONFIG}")
+        if not run.model.is_file():
+            raise UserError(f"run={path}: not finished yet, for there is no {run.model}")
+        return run
+
+    @property
+    def has_begun(self):
+        return (self.path / CONFIG).is_file()
+
+    def config(self):
+        """The configuration, nested dicts; empty where none is recorded."""
+        return yaml.safe_load(self.config_text() or "{}") or {}
+
+    def config_text(self):
+        path = self.path / CONFIG
+        return path.read_text("utf-8") if path.is_file() else None
+
+    def overrides(self):
+        """What was overridden on the command line, a list of texts."""
+        path = self.record / "overrides.yaml"
+        return yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
+
+    def write_record(self, record):
+        """Write the files of `.hydra`, text by file name."""
+        self.record.mkdir(exist_ok=True)
+        for name, text in record.items():
+            replace_text(self.record / name, text)
+
+    def result(self):
+        """What result.json holds; empty where there is none."""
+        return json.loads(self._result.read_text("utf-8")) if self._result.exists() else {}
+
+    def write_result(self, result):
+        replace_text(self._result, json.dumps(result, indent=2) + "\n")
+
+    def epochs(self):
+        """The whole rows of metrics.csv, a dict of floats each; the file may be growing."""
+        text = self.metrics.read_text("utf-8") if self.metrics.exists() else ""
+        rows = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+        return [{name: float(value) for name, value in row.items() if value} for row in rows]
+
+    def class_names(self):
+        return json.loads(self.classes.read_text("utf-8"))
+
+    def write_class_names(self, names):
+        replace_text(self.classes, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
+
+    def write_picture(self, name, data):
+        """Write the PNG file `data` as `name`.png."""
+        with replacing(self.path / f"{name}.png") as part:
+            part.write_bytes(data)
+
+    def resumable(self):
+        """What `resume=` goes on with: the sweep that this run is a job of, or the run."""
+        sweep = self.path.parent
+        return sweep if (sweep / "multirun.yaml").exists() else self.path
+
+
+def flat(tree, prefix=""):
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    values = {}
+    for key, value in tree.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return values

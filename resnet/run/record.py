@@ -1,0 +1,47 @@
+"""The record of an epoch, which is all that a training leaves of it.
+
+A record is nested: `{"epoch": 3, "step": 1173, "train": {"loss": ..., "accuracy": ...}, "validation":
+{...}, "rate": {...}, "time": {...}}`. A figure is named by its path, such as `validation/accuracy`: in
+metrics.csv, in TensorBoard, in the pictures of runs and in comparisons. What is put into a record is
+therefore seen in all of them.
+"""
+
+SPLITS = ("train", "validation", "test")
+NUMBERS = ("epoch", "step")
+
+
+def flat(record):
+    """The figures of a record by path, such as `train/loss`; its two numbers by name."""
+    values = {}
+    for name, value in record.items():
+        values |= (
+            {f"{name}/{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
+        )
+    return values
+
+
+def keras_logs(record, watched):
+    """The record as Keras' callbacks expect it: `loss`, `accuracy`, `val_loss`, `learning_rate` ...
+
+    `val_` is what is `watched`, `validation` or `test`; other splits keep their own names.
+    """
+    logs = dict(record["train"])
+    for split in SPLITS[1:]:
+        prefix = "val" if split == watched else split
+        logs |= {f"{prefix}_{name}": value for name, value in record.get(split, {}).items()}
+    return logs | record["rate"] | record["time"]
+
+
+def as_text(name, value):
+    """A figure of a split for people: a share as `91.20%`, all else as `0.4210`."""
+    return f"{value:.2%}" if is_share(name) else f"{value:.4f}"
+
+
+def is_share(name):
+    """Whether a metric of this name is a share of the images, from 0 to 1."""
+    return "accuracy" in name
+
+
+def split_text(figures):
+    """The figures of one split on a line: `loss 0.4210 accuracy 91.20%`."""
+    return " ".join(f"{name} {as_text(name, value)}" for name, value in figures.items())

@@ -1,0 +1,349 @@
+"""One training in one directory: who holds it, how it goes on, and what it leaves there."""
+
+import logging
+import platform
+import time
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+
+import numpy as np
+import tensorflow as tf
+import yaml
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
+
+from resnet.errors import UserError
+from resnet.files import replace_text, replacing
+from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command
+from resnet.run.callbacks.base import in_order
+from resnet.run.callbacks.tensorboard import TensorBoard
+from resnet.run.checkpoints import checkpoints, newest
+from resnet.run.directory import RunDirectory, flat
+from resnet.run.record import split_text
+from resnet.training.distribution import everyone, is_chief, single
+
+log = logging.getLogger(__name__)
+PACKAGES = ("tensorflow", "keras", "hydra-core", "numpy")
+NO_RECORD = {"config.yaml": "{}\n", "overrides.yaml": "[]\n"}
+
+
+class Run:
+    """One training in one directory, held by one process.
+
+    A context manager, which takes the directory and gives it back; an error that leaves it is written to
+    result.json. Of several workers only the chief writes; the others read its checkpoints, and say
+    nothing but warnings.
+
+    Args:
+        directory: made if missing; a run that was cut off there goes on.
+        record: what `.hydra/` holds, text by file name; `config.yaml` is the configuration.
+        strategy: the trainer's `tf.distribute.Strategy`, which connects the workers.
+        started: when the program was launched, or this job of a sweep began, in seconds since the epoch.
+        changes_allowed: whether a run may go on with another configuration than it began with.
+
+    Entering raises UserError while another process runs in this directory, for another configuration unless
+    allowed, and where the workers' configurations differ.
+    """
+
+    def __init__(self, directory, record=None, strategy=None, started=None, changes_allowed=False):
+        self.directory = RunDirectory(directory)
+        self.record = record or NO_RECORD
+        self.config_text = self.record["config.yaml"]
+        self.strategy = strategy or single()
+        self.chief = is_chief(self.strategy)
+        self.launched = self.started = started or time.time()
+        self.changes_allowed = changes_allowed
+        self.result = None
+        self._lock = FileLock(self.directory.lock, timeout=0)
+        self._begun, self._callbacks = False, {}
+
+    @property
+    def name(self):
+        """What TensorBoard calls it among other runs."""
+        return f"{self.directory.path.name} in {self.directory.path.parent}"
+
+    @property
+    def hparams(self):
+        """What tells this run from others: its seed and what was overridden, plain values by name."""
+        config = flat(yaml.safe_load(self.config_text))
+        values = {"seed": config["seed"]} if "seed" in config else {}
+        for override in yaml.safe_load(self.record["overrides.yaml"]):
+            key, _, text = override.lstrip("+").partition("=")
+            value = config.get(key, text)
+            values[key] = value if isinstance(value, bool | int | float) else str(value)
+        return values
+
+    def __enter__(self):
+        forget_peak_memory()
+        try:
+            if self.chief:
+                self._hold()
+            else:
+                leave_the_log_to_the_chief()
+            self._agree()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        for callback in self._callbacks.values():
+            if hasattr(callback, "close"):
+                callback.close()
+        try:
+            if self._begun:
+                self._leave(error)
+        finally:
+            self._lock.release()
+
+    def _leave(self, error):
+        """Say in the directory how the run ended, where it did not end well."""
+        if isinstance(error, KeyboardInterrupt):
+            self.directory.write_result({"status": "interrupted"})
+            log.info("%s\ngo on with: %s", error or "stopped", resume_command(self.directory.resumable()))
+        elif isinstance(error, Exception):
+            with suppress(UserError):  # a full disk must not hide the error
+                self.directory.write_result({"status": "failed", "error": str(error)})
+
+    def describe(self, trainer):
+        """Print the model's summary; write it, its picture and what the data are called beside the logs."""
+        if not self.chief:
+            return
+        from resnet.models import architecture, summary
+
+        text = summary(trainer.model)
+        print(text)
+        replace_text(self.directory.summary, text + "\n")
+        with decoration("the architecture"):
+            replace_text(self.directory.architecture, architecture.svg(trainer.model))
+        with replacing(self.directory.normalization) as part:
+            trainer.preprocessing.save(part)
+        self.directory.write_class_names(trainer.dataset.class_names)
+
+    def resume(self, trainer):
+        """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""
+        found = newest(self.directory.checkpoints)
+        steps = everyone(self.strategy, found and found[1]["step"])
+        if len(set(steps)) > 1:
+            raise UserError(
+                f"the workers find checkpoints of different steps: {steps}\n"
+                "give all of them one hydra.run.dir, on storage that they share"
+            )
+        if found is None:
+            if checkpoints(self.directory.checkpoints):
+                log.warning("no checkpoint in %s is whole; beginning anew", self.directory)
+            return
+        arrays, notes = found
+        if notes.get("data") not in (None, trainer.dataset.train.checksum) and not self.changes_allowed:
+            raise UserError(
+                f"the training images are not those that {self.directory} began with\n"
+                "go on in the working directory that a relative data.dir is meant for, or with changes=allow"
+            )
+        trainer.restore(arrays, notes)
+        self.started -= notes["elapsed_seconds"]
+        log.info("going on after step %d, in epoch %d", trainer.step, len(trainer.history) + 1)
+
+    def attach(self, callbacks):
+        """The callbacks, by name, that this process runs, in their order; they are told of the run."""
+        mine = {n: c for n, c in callbacks.items() if self.chief or not getattr(c, "chief_only", False)}
+        for callback in mine.values():
+            callback.run = self
+        self._callbacks = in_order(mine)
+        return self._callbacks
+
+    def notes(self):
+        """What a checkpoint keeps of the run."""
+        return {"elapsed_seconds": time.time() - self.started}
+
+    def draw_data(self, trainer):
+        """Pictures of the training images, PNG by name, written to the directory."""
+        from resnet.report import pictures  # loads matplotlib, for which the first step need not wait
+
+        return self._draw("the training images", lambda: pictures.of_data(trainer))
+
+    def finish(self, trainer):
+        """Score the finished network and write it, its pictures and the result."""
+        scores = {split: trainer.evaluate(getattr(trainer.dataset, split)) for split in _held_out(trainer)}
+        if self.chief:
+            with replacing(self.directory.model) as part:
+                trainer.model.save(part)
+            self._show(trainer, scores)
+        scores["train"] = trainer.history[-1]["train"]
+        objective = trainer.watched and f"{trainer.watched}/accuracy"
+        history = trainer.history
+        rates = [r["time"]["images_per_second"] for r in history if "images_per_second" in r["time"]]
+        self.result = {
+            "status": "finished",
+            "objective": {"name": objective, "value": objective and scores[trainer.watched]["accuracy"]},
+            **scores,
+            "test_looks": trainer.test_looks,
+            "final_weights": trainer.final_weights,
+            "epochs": len(history),
+            "steps": trainer.step,
+            "elapsed_seconds": time.time() - self.started,
+            "first_step_seconds": trainer.first_step_at and trainer.first_step_at - self.launched,
+            "images_per_second": float(np.median(rates)) if rates else None,
+            "parameters": trainer.model.count_params(),
+            "peak_memory_bytes": peak_memory(),
+            "precision": trainer.precision,
+            "threads": tf.config.threading.get_intra_op_parallelism_threads(),
+            "replicas": self.strategy.num_replicas_in_sync,
+            "seed": trainer.seed,
+            "git_commit": git_commit(__file__),
+            "versions": {"python": platform.python_version(), **versions()},
+        }
+        if self.chief:
+            self.directory.write_result(self.result)
+        elapsed = hours(self.result["elapsed_seconds"])
+        log.info("test %s, elapsed %s, in %s", split_text(scores["test"]), elapsed, self.directory)
+        if trainer.watched == "test":
+            log.warning("the test images were looked at %d times: no honest test", trainer.test_looks)
+        everyone(self.strategy, "done")  # who leaves earlier would look like a worker that died
+        return self.result
+
+    def _hold(self):
+        """Take the directory, or raise; then it is ours to write to."""
+        self.directory.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise UserError(
+                f"{self.directory} is in use by another run; give another hydra.run.dir"
+            ) from error
+        self.result = self._begin()
+
+    def _agree(self):
+        """Take the chief's result; raise unless all workers have its configuration."""
+        chief, *workers = everyone(self.strategy, [self.config_text, self.result])
+        self.result = chief[1]
+        for number, (config_text, _) in enumerate(workers, 1):
+            if changed := changes(chief[0], config_text):
+                raise UserError(f"worker {number} and the chief differ: {'; '.join(changed)}")
+        if workers:
+            log.info("%d replicas on %d workers", self.strategy.num_replicas_in_sync, 1 + len(workers))
+
+    def _begin(self):
+        """The result of a run that is finished, else None and the directory is marked as this run's."""
+        result = self.directory.result()
+        finished = result if result.get("status") == "finished" else None
+        before = self.directory.config_text()
+        changed = changes(before, self.config_text) if before else []
+        if changed and not self.changes_allowed and (finished or checkpoints(self.directory.checkpoints)):
+            raise UserError(
+                f"{self.directory} holds a run with another configuration: {'; '.join(changed)}\n"
+                "give that one, or changes=allow to go on with this one"
+            )
+        if finished and not changed:
+            log.info("%s is finished: test %s", self.directory, split_text(finished["test"]))
+            return finished
+        if before and (warning := schedule_warning(before, self.config_text)):
+            log.warning(warning)
+        self.directory.write_result({"status": "running"})  # before the configuration it does not belong to
+        self._begun = True
+        self.directory.write_record(self.record)
+        return None
+
+    def _show(self, trainer, scores):
+        """Outcomes of each held-out image, and pictures of the training and of the test images."""
+        from resnet.report import evaluation, pictures
+
+        logits = {
+            split: evaluation.logits(trainer.model, getattr(trainer.dataset, split), trainer.preprocessing)
+            for split in _held_out(trainer)
+        }
+        self._write_predictions(trainer.dataset, logits)
+
+        def draw():
+            probabilities = evaluation.softmax(logits["test"])
+            test = pictures.of_predictions(probabilities, trainer.dataset.test, trainer.dataset.class_names)
+            return pictures.of_history(trainer.history, trainer.model.name) | test
+
+        shown = self._draw("the test images", draw)
+        for callback in self._callbacks.values():
+            if isinstance(callback, TensorBoard):
+                callback.end(scores, {n: data for n, data in shown.items() if n in pictures.OF_PREDICTIONS})
+
+    def _write_predictions(self, dataset, logits):
+        arrays = {}
+        for split, found in logits.items():
+            labels = getattr(dataset, split).labels
+            arrays |= {
+                f"{split}_index": np.arange(len(labels), dtype=np.int32),
+                f"{split}_label": labels.astype(np.int32),
+                f"{split}_logits": found.astype(np.float16),
+            }
+        with replacing(self.directory.predictions) as part, part.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    def _draw(self, what, draw):
+        """The pictures that `draw` gives, written to the directory; none, and a warning, where it fails."""
+        found = {}
+        with decoration(what):
+            found = draw()
+        for name, data in found.items():
+            self.directory.write_picture(name, data)
+        return found
+
+
+def _held_out(trainer):
+    return [split for split in ("validation", "test") if getattr(trainer.dataset, split) is not None]
+
+
+@contextmanager
+def decoration(what):
+    """Around what only decorates a run: an error there is a warning, and never ends a training."""
+    try:
+        yield
+    except (UserError, MemoryError):  # a full disk or memory is no matter of a picture
+        raise
+    except Exception as error:
+        log.warning("no picture of %s: %s: %s", what, type(error).__name__, error)
+
+
+def versions():
+    """Those of the packages that decide what a run does, as far as they say them."""
+    found = {}
+    for package in PACKAGES:
+        with suppress(Exception):
+            found[package] = version(package)
+    return found
+
+
+def leave_the_log_to_the_chief():
+    """Log warnings only, and not to files."""
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def changes(before, after):
+    """How one configuration, as YAML, differs from the one before: a text a key."""
+    old, new = (flat(yaml.safe_load(text) or {}) for text in (before, after))
+    keys = sorted({*old, *new} - {"changes"})
+    return [
+        f"{key}={new.get(key, 'absent')}, it was {old.get(key, 'absent')}"
+        for key in keys
+        if old.get(key, "absent") != new.get(key, "absent")
+    ]
+
+
+def schedule_warning(before, after):
+    """A line about the jump of the learning rate, if a run goes on under another schedule; else None.
+
+    `before` and `after` are configurations, YAML. A schedule with `epochs: ${trainer.epochs}` is another one
+    when these change.
+    """
+    old, new = _schedule(before), _schedule(after)
+    changed = [
+        f"schedule.{key}={new.get(key, 'absent')}, it was {old.get(key, 'absent')}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+    return f"the learning rate jumps to another curve: {'; '.join(changed)}" if changed else None
+
+
+def _schedule(text):
+    node = OmegaConf.create(text).get("schedule")
+    return flat(OmegaConf.to_container(node, resolve=True)) if node else {}

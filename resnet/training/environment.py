@@ -1,0 +1,54 @@
+"""What a training sets for its whole process: threads, precision, determinism and seeds."""
+
+import logging
+
+import keras
+import tensorflow as tf
+
+from resnet.training.distribution import use_threads
+
+log = logging.getLogger(__name__)
+
+
+def prepare(seed=0, threads=None, precision="float32", deterministic=False):
+    """Set what holds for the process; to be called before a strategy, a model or an optimizer is made.
+
+    Args:
+        seed: of initial weights and of whatever draws without a seed of its own.
+        threads: TensorFlow's; None leaves the number to it.
+        precision: `float32`; `bfloat16`, with weights, statistics and loss in float32; `auto` takes
+            bfloat16 where the hardware has it.
+        deterministic: whether the same seed gives the same weights to the last bit, which costs speed.
+
+    Raises UserError where TensorFlow runs already, on another number of threads.
+    """
+    if threads:
+        use_threads(threads)
+    if precision == "auto":
+        native = native_bfloat16()
+        precision = "bfloat16" if native else "float32"
+        log.info("precision auto: %s; bfloat16 hardware: %s", precision, native or "none")
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+
+
+def precision_in_force():
+    """`float32` or `bfloat16`: what a model that is built now computes in."""
+    return keras.config.dtype_policy().compute_dtype
+
+
+def native_bfloat16():
+    """What gives the device that trains bfloat16 arithmetic of its own, or None."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        capability = details.get("compute_capability", (0, 0))
+        return f"compute capability {'.'.join(map(str, capability))}" if capability >= (8, 0) else None
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            words = set(file.read().split())
+    except OSError:
+        return None
+    return " and ".join(sorted(words & {"avx512_bf16", "amx_bf16"})) or None

@@ -1,0 +1,36 @@
+"""Metrics of a split: how well logits `(B, K)` fit targets `(B, K)`, averaged over an epoch.
+
+A metric is a `keras.metrics.Metric`, or a function of targets and logits that gives a number an image. It
+is measured in training and in evaluation, and stands in the epoch's record under the name it is given.
+"""
+
+import keras
+import tensorflow as tf
+
+
+def top_k(k=5):
+    """Share of the images whose class is among the `k` likeliest."""
+    return keras.metrics.TopKCategoricalAccuracy(k)
+
+
+def built(metrics, num_classes):
+    """The metrics, by name, as Keras metrics whose variables exist; to be called in the strategy's scope."""
+    found = {}
+    for name, metric in metrics.items():
+        if not isinstance(metric, keras.metrics.Metric):
+            metric = keras.metrics.MeanMetricWrapper(metric, name=name)
+        # Some make their variables when they first see a batch, which in a compiled step is too late.
+        metric.update_state(tf.zeros([1, num_classes]), tf.zeros([1, num_classes]))
+        metric.reset_state()
+        found[name] = metric
+    return found
+
+
+def default():
+    """What is measured where nothing else is asked for."""
+    return {"accuracy": keras.metrics.CategoricalAccuracy()}
+
+
+def values(metrics):
+    """What the metrics say, floats by name; of one with several numbers, such as one a class, the mean."""
+    return {name: float(tf.reduce_mean(metric.result())) for name, metric in metrics.items()}

@@ -1,0 +1,535 @@
+"""The training loop: several steps a call, on tf.distribute, under schedule x plateau."""
+
+import logging
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from resnet.data.feed import feed, with_blocks
+from resnet.data.preprocessing import Preprocessing
+from resnet.errors import UserError
+from resnet.models.layers import synchronize
+from resnet.run.record import keras_logs
+from resnet.training import memory
+from resnet.training.distribution import everyone, is_chief, single
+from resnet.training.environment import precision_in_force
+from resnet.training.losses import cross_entropy
+from resnet.training.schedules import Constant
+from resnet.training.steps import Steps
+from resnet.training.weights import final_weights
+
+log = logging.getLogger(__name__)
+FORMAT = 2  # of what `state` gives
+STEPS_PER_CALL = 16
+SECONDS_PER_CALL = 1.0
+EVALUATION_BATCH = 500
+
+
+class Trainer:
+    """Trains a Keras model on the images of a Dataset.
+
+    Args:
+        epochs: epochs to train.
+        batch_size: images a step, over all replicas.
+        max_steps: stop after so many steps, or None.
+        watch: what plateau, best weights and early stopping go by, after each epoch: the `validation`
+            images, where there are any, or the `test` images, whose figures then are no honest test.
+        final_weights: those that the model ends with: `last`, `best` (by the watched accuracy) or `average`.
+        average_from: share of the training after which the average begins, see `weights.Average`.
+        plateau: a `schedules.Plateau`, or None.
+        precision: `float32`, `bfloat16` or `auto`, as it was given to `environment.prepare`.
+        deterministic: as it was given to `environment.prepare`.
+        scale_rate_from: the batch size that the optimizer's rate is for; the rate then grows in
+            proportion to `batch_size` (Goyal et al. 2017, section 2.1). None: it stays.
+        synchronize_batch_norm: whether batch statistics are those of all replicas, not of each one.
+        strategy: a `tf.distribute.Strategy`, from `distribution`; None for the default one.
+        seed: of the order of the images and of their augmentation.
+
+    Raises UserError unless `batch_size` divides among the replicas, and where `prepare` set another
+    precision than this one.
+    """
+
+    def __init__(
+        self,
+        epochs=200,
+        batch_size=32,
+        max_steps=None,
+        watch="validation",
+        final_weights="last",
+        average_from=0.75,
+        plateau=None,
+        precision="float32",
+        deterministic=False,
+        scale_rate_from=None,
+        synchronize_batch_norm=False,
+        strategy=None,
+        seed=0,
+    ):
+        self.epochs, self.batch_size, self.max_steps = epochs, batch_size, max_steps
+        self.watch, self.final_weights, self.average_from = watch, final_weights, average_from
+        self.plateau, self.seed, self.deterministic = plateau, seed, deterministic
+        self.scale_rate_from, self.synchronize_batch_norm = scale_rate_from, synchronize_batch_norm
+        self.strategy = strategy or single()
+        self.chief = is_chief(self.strategy)
+        self.callback_factor = 1.0
+        self.precision = precision_in_force()
+        if precision not in ("auto", self.precision):
+            raise UserError(
+                f"trainer.precision={precision}, but models are built in {self.precision}\n"
+                f"call resnet.prepare(precision={precision!r}) before anything is built"
+            )
+        self._check_batch_size()
+
+    def scope(self):
+        """Where model and optimizer must be built."""
+        return self.strategy.scope()
+
+    def compile(
+        self, model, optimizer, dataset, *, schedule=None, augmentation=None, loss=None, metrics=None
+    ):
+        """Bind what is to be trained; model, optimizer and metrics come from `scope()`.
+
+        Args:
+            model, optimizer: of Keras; the model gives logits `(B, K)`.
+            dataset: a `data.Dataset`.
+            schedule: one of `training.schedules`; None for the optimizer's own rate.
+            augmentation: a Transform; None for none.
+            loss: one of `training.losses`, or of Keras; None for cross-entropy.
+            metrics: by name, as in `training.metrics`; None for the accuracy.
+
+        Raises UserError for fewer images than a batch has, for an optimizer that cannot be stepped here, for
+        a model of another precision, and where nothing is there that is to be watched.
+        """
+        self._check_images(dataset)
+        self._check_model(model)
+        self.model, self.optimizer, self.dataset = model, optimizer, dataset
+        self.schedule = schedule or Constant()
+        self.base_rate = self._base_rate(optimizer)
+        self.watched = self._watched(dataset)
+        self.weights = final_weights(self.final_weights, self.average_from, self.watched)
+        self.preprocessing = Preprocessing.of(dataset, augmentation, self.seed)
+        if self.synchronize_batch_norm and self.strategy.num_replicas_in_sync > 1:
+            with self.scope():
+                synchronize(model)
+        self.steps = Steps(
+            model, optimizer, loss or cross_entropy(), metrics, self.preprocessing, self.strategy
+        )
+        self.step = self.epoch_start = self.test_looks = 0
+        self.history, self.stopped, self.callback_factor = [], False, 1.0
+        self.first_step_at, self._steps_per_call = None, 1
+        self._feed = feed(dataset.train)
+        self._train_steps = self.steps.training(self._feed)
+        self._evaluated, self.callbacks, self._remembered = None, {}, {}
+
+    def fit(self, callbacks=()):
+        """Train to the last epoch, then give the model its final weights; returns `history`.
+
+        `history` holds a record for each epoch, see `run.record`. Callbacks are those of Keras, in a list
+        or by name. `on_train_batch_end` comes after each call, which holds up to 16 steps; a callback
+        whose `every_step` is true gets every step, and one with `steps_to_next(step)` says after how many
+        more steps a call must end (None: it does not mind). What a callback remembers is part of the
+        checkpoint, see `training.memory`. A rate that one assigns to `model.optimizer.learning_rate` is
+        honoured: from then on the rate is schedule x plateau x what it made of it.
+        """
+        self.callbacks = named(callbacks)
+        self.model.optimizer = self.optimizer
+        self.model.stop_training = self.stopped
+        called = keras.callbacks.CallbackList(
+            list(self.callbacks.values()), model=self.model, epochs=self.epochs, steps=self.steps_per_epoch
+        )
+        for callback in self.callbacks.values():
+            callback.trainer = self
+        called.on_train_begin()
+        for name, remembered in self._remembered.items():
+            if name in self.callbacks:
+                memory.restore(self.callbacks[name], remembered)
+        while not (self.stopped or self._is_over()):
+            self._train_epoch(called)
+        self._finish()
+        called.on_train_end(self._logs())
+        self.model.optimizer = None  # which is not part of the network
+        return self.history
+
+    def state(self):
+        """All that a training continues from: arrays by name, and a dict that JSON can hold."""
+        progress = {
+            "format": FORMAT,
+            "step": self.step,
+            "epoch_start": self.epoch_start,
+            "steps_per_epoch": self.steps_per_epoch,
+            "history": self.history,
+            "data": self.dataset.train.checksum,
+            "test_looks": self.test_looks,
+            "stopped": bool(self.stopped or self.model.stop_training),
+            "callback_factor": self.callback_factor,
+        }
+        if self.plateau:
+            progress["plateau"] = self.plateau.state()
+        arrays = {name: np.array(variable) for name, variable in self._variables().items()}
+        remembered = {name: memory.state(callback) for name, callback in self.callbacks.items()}
+        for owner, state in {"weights": self.weights.state(), **_prefixed(remembered)}.items():
+            plain, own = memory.parted(state)
+            progress[owner] = plain
+            arrays |= {f"{owner}/{name}": array for name, array in own.items()}
+        return arrays, progress
+
+    def restore(self, arrays, progress):
+        """Continue from what `state` gave.
+
+        Raises UserError for the state of another version, network or optimizer, and for one inside an
+        epoch of another number of steps.
+        """
+        if progress.get("format") != FORMAT:
+            raise UserError("the checkpoint is of another version of this program, which can go on with it")
+        variables = self._variables()
+        kinds = [
+            {name: tuple(value.shape) for name, value in each.items() if name.startswith(("model/", "own/"))}
+            for each in (arrays, variables)
+        ]
+        if kinds[0] != kinds[1]:
+            raise UserError("the checkpoint holds another network or optimizer than the configuration")
+        self._rebase(progress)
+        for name, variable in variables.items():
+            if name in arrays:  # a metric that is new has nothing to go on from
+                variable.assign(arrays[name])
+        self.step, self.epoch_start, self.history = (
+            progress[key] for key in ("step", "epoch_start", "history")
+        )
+        self.test_looks, self.stopped = progress["test_looks"], progress["stopped"]
+        self.callback_factor = progress["callback_factor"]
+        if self.plateau and "plateau" in progress:
+            self.plateau.restore(progress["plateau"])
+        owners = {key for key in progress if key == "weights" or key.startswith(CALLBACKS)}
+        for owner in owners:
+            own = {n.removeprefix(f"{owner}/"): a for n, a in arrays.items() if n.startswith(f"{owner}/")}
+            state = memory.joined(progress[owner], own)
+            if owner == "weights":
+                self.weights.restore(state)
+            else:
+                self._remembered[owner.removeprefix(CALLBACKS)] = state
+
+    def evaluate(self, split):
+        """Loss (weight decay included) and metrics of a Split, as floats by name.
+
+        Raises UserError if the loss is not finite.
+        """
+        if split is not self._evaluated:
+            self._evaluated, self._evaluation_feed = split, feed(split)
+            self._evaluate_batch = self.steps.evaluation(self._evaluation_feed)
+        self.test_looks += split is self.dataset.test
+        self.steps.reset_metrics()
+        numbers = np.arange(len(split), dtype=np.int32)[None]
+        calls = [numbers[:, i : i + EVALUATION_BATCH] for i in range(0, len(split), EVALUATION_BATCH)]
+        bar = tqdm(total=len(calls), desc="evaluation", unit="batch", leave=False, disable=None)
+        with bar:
+            for indices, block in with_blocks(self._evaluation_feed, calls):
+                self._evaluate_batch(block, tf.constant(indices))
+                bar.update()
+        found = self.steps.measured()
+        if not np.isfinite(found["loss"]):
+            raise self.diverged(f"the loss of the evaluated images is {found['loss']}", self.step)
+        return found
+
+    def gradients(self, indices, step):
+        """Gradients of the batch that `step` makes of the images `indices` `(B,)`, a NumPy array each."""
+        images, labels = self.dataset.train.batch(indices)
+        batch = self.preprocessing.training(images, labels, tf.constant(indices), step, len(self.history))
+        return [gradient.numpy() for gradient in self.steps.gradients(batch)]
+
+    def diverged(self, what, step):
+        """The error that says where `what` happened, and what to do."""
+        rate = self.rate(self._epoch_at(step - 1))["learning_rate"]
+        return UserError(
+            f"{what} in epoch {len(self.history) + 1}, step {step}, at learning rate {rate:.3g}\n"
+            "lower optimizer.learning_rate"
+        )
+
+    @property
+    def steps_per_epoch(self):
+        """Batches in an epoch; the last may be smaller, but has an image for each replica."""
+        whole, rest = divmod(len(self.dataset.train), self.batch_size)
+        return whole + (rest >= self.strategy.num_replicas_in_sync)
+
+    @property
+    def total_steps(self):
+        """Steps of the whole training."""
+        left = (self.epochs - len(self.history)) * self.steps_per_epoch
+        steps = self.epoch_start + left
+        return steps if self.max_steps is None else min(steps, self.max_steps)
+
+    @property
+    def finished(self):
+        """Whether `max_steps` are done."""
+        return self.max_steps is not None and self.step >= self.max_steps
+
+    @property
+    def watched_split(self):
+        """The Split that is watched, or None."""
+        return self.watched and getattr(self.dataset, self.watched)
+
+    def rate(self, epoch):
+        """The rate at `epoch` (float) and its factors."""
+        scheduled = self.base_rate * self.schedule(epoch)
+        reduced = self.plateau.bound(scheduled) if self.plateau else scheduled
+        factors = {"callback_factor": self.callback_factor} if self.callback_factor != 1 else {}
+        return {
+            "learning_rate": reduced * self.callback_factor,
+            "schedule_factor": scheduled / self.base_rate,
+            "plateau_factor": reduced / scheduled if scheduled else 1.0,
+            **factors,
+        }
+
+    def _is_over(self):
+        return self.step == self.epoch_start and (len(self.history) >= self.epochs or self.finished)
+
+    def _epoch_at(self, step):
+        """How many epochs are completed before `step` of the epoch at hand, a float."""
+        return len(self.history) + (step - self.epoch_start) / self.steps_per_epoch
+
+    def _train_epoch(self, callbacks):
+        started, trained, images = time.perf_counter(), len(self.history), 0
+        if self.step == self.epoch_start:
+            self.steps.reset_metrics()
+        self._assign_rate(self._epoch_at(self.step))
+        callbacks.on_epoch_begin(trained)
+        for indices, block in with_blocks(self._feed, self._calls(trained)):
+            images += indices.size
+            measured = self._train_call(indices, block, callbacks)
+            measured["images_per_second"] = images / (time.perf_counter() - started)
+            callbacks.on_train_batch_end(self.step - self.epoch_start - 1, measured)
+            self._agree_on_next_call()
+            if self.stopped:
+                break
+        speed = {"images_per_second": images / (time.perf_counter() - started)} if images else {}
+        record = self._close_epoch(speed, started)
+        self.epoch_is_whole = self.step - self.epoch_start == self.steps_per_epoch or self.stopped
+        self.epoch_start = self.step
+        self.history.append(record)
+        self._check_monitors()
+        callbacks.on_epoch_end(trained, self._logs())
+        self._honour_rate()
+        self.stopped = self._agreed(self.model.stop_training)
+
+    def _train_call(self, indices, block, callbacks):
+        """Train the steps whose images `indices` `(S, B)` names; gives what was measured so far."""
+        called, count = time.perf_counter(), len(indices)
+        callbacks.on_train_batch_begin(self.step - self.epoch_start)
+        self._honour_rate()
+        steps = np.arange(self.step, self.step + count)
+        rates = [self.rate(self._epoch_at(step))["learning_rate"] for step in steps]
+        found = self._train_steps(
+            block,
+            tf.constant(indices, tf.int32),
+            tf.constant(steps, tf.int32),
+            tf.constant(len(self.history), tf.int32),
+            tf.constant(rates, tf.float32),
+        )
+        self.losses = found.numpy()
+        self._check_finite(self.losses)
+        self._assigned = np.float32(rates[-1])
+        self.step += count
+        self.first_step_at = self.first_step_at or time.time()
+        seconds = time.perf_counter() - called
+        self._steps_per_call = max(1, int(SECONDS_PER_CALL * count / seconds))
+        return self.steps.measured() | {"learning_rate": rates[-1]}
+
+    def _agree_on_next_call(self):
+        """Whether the workers go on, and with how many steps."""
+        answers = everyone(self.strategy, [self._steps_per_call, bool(self.model.stop_training)])
+        self._steps_per_call, self.stopped = answers[0][0], any(stop for _, stop in answers)
+
+    def _close_epoch(self, speed, started):
+        """The record of the epoch whose last step is done."""
+        evaluated, epoch = time.perf_counter(), len(self.history)
+        record = {"epoch": epoch + 1, "step": self.step, "train": self.steps.measured()}
+        if self.watched:
+            record[self.watched] = self.evaluate(self.watched_split)
+        record["rate"] = rate = self.rate(self._epoch_at(self.step - 1))
+        if self.plateau and self.plateau.update(record[self.watched]["loss"], rate["learning_rate"]):
+            log.info("epoch %d: plateau factor is now %.4g", epoch + 1, self.plateau.factor)
+        after = self.rate(epoch + 1)["schedule_factor"]
+        if after != rate["schedule_factor"] and epoch + 1 < self.epochs:
+            log.info("epoch %d: schedule factor is now %.4g", epoch + 1, after)
+        self.weights.update(self.model, record.get(self.watched), self.step / self.total_steps)
+        now = time.perf_counter()
+        times = {"epoch_seconds": now - started, "evaluation_seconds": now - evaluated}
+        record["time"] = {**speed, **times, "ended_at": time.time()}
+        return record
+
+    def _finish(self):
+        """Give the model the weights that it ends with."""
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)  # Keras' own average
+        self.weights.apply(self.model, self._batches())
+
+    def _batches(self):
+        """The batches of an epoch of training, as the network sees them."""
+        order = np.random.default_rng([self.seed, self.epochs]).permutation(len(self.dataset.train))
+        whole = len(order) // self.batch_size * self.batch_size
+        for i, indices in enumerate(order[:whole].astype(np.int32).reshape(-1, self.batch_size)):
+            images, labels = self.dataset.train.batch(indices)
+            step = tf.constant(self.step + i, tf.int32)
+            yield self.preprocessing.training(
+                images, labels, tf.constant(indices), step, tf.constant(self.epochs)
+            ).images
+
+    def _calls(self, epoch):
+        """What is left of a shuffled epoch in blocks `(steps, batch)` of indices, a call's worth each."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset.train))
+        batch, whole, done = self.batch_size, len(order) // self.batch_size, self.step - self.epoch_start
+        while done < self.steps_per_epoch and not (
+            self.max_steps and self.epoch_start + done >= self.max_steps
+        ):
+            left = [whole - done, self.max_steps and self.max_steps - self.epoch_start - done]
+            wanted = [wish(self.epoch_start + done) for wish in self._wishes()]
+            steps = min(self._steps_per_call, STEPS_PER_CALL, *filter(None, [*left, *wanted]))
+            block = order[done * batch : (done + steps) * batch]
+            block = block.reshape(-1, min(batch, len(block)))
+            yield block
+            done += len(block)
+
+    def _wishes(self):
+        """For each callback that minds where calls end, a function of the step: steps until then, or None."""
+        for callback in self.callbacks.values():
+            if wants_every_step(callback):
+                yield lambda step: 1
+            elif hasattr(callback, "steps_to_next"):
+                yield callback.steps_to_next
+
+    def _logs(self):
+        return keras_logs(self.history[-1], self.watched)
+
+    def _variables(self):
+        # Not the path of the others: it counts the optimizers that this process has made before.
+        owners = {"own/optimizer": self.optimizer} | {
+            f"metrics/{name}": metric for name, metric in self.steps.metrics.items()
+        }
+        return {f"model/{i}/{variable.path}": variable for i, variable in enumerate(self.model.variables)} | {
+            f"{owner}/{i}/{variable.name}": variable
+            for owner, of in owners.items()
+            for i, variable in enumerate(of.variables)
+        }
+
+    def _rebase(self, progress):
+        """Say, or refuse, that an epoch has another number of steps than before."""
+        before, inside = progress["steps_per_epoch"], progress["step"] - progress["epoch_start"]
+        if before == self.steps_per_epoch:
+            return
+        if inside:
+            raise UserError(
+                f"the run was cut off after step {inside} of an epoch of {before}, "
+                f"and an epoch now has {self.steps_per_epoch}\n"
+                f"finish epoch {len(progress['history']) + 1} as it began, with its batch size, images and "
+                "replicas, and change them then"
+            )
+        log.warning("an epoch had %d steps and now has %d", before, self.steps_per_epoch)
+
+    def _assign_rate(self, epoch):
+        """Let callbacks read the rate of the step that comes."""
+        self._assigned = np.float32(self.rate(epoch)["learning_rate"])
+        self.optimizer.learning_rate.assign(self._assigned)
+
+    def _honour_rate(self):
+        """Take over what a callback has made of the rate."""
+        found = np.float32(self.optimizer.learning_rate.numpy())
+        if found != self._assigned:
+            self.callback_factor *= float(found / self._assigned) if self._assigned else 1.0
+            self._assigned = found
+
+    def _agreed(self, stop):
+        return any(everyone(self.strategy, bool(stop)))
+
+    def _base_rate(self, optimizer):
+        if isinstance(optimizer.get_config()["learning_rate"], dict):
+            raise UserError(
+                "optimizer.learning_rate is a schedule of Keras', which the trainer cannot multiply\n"
+                "give a number, and the schedule as schedule=..."
+            )
+        if optimizer.gradient_accumulation_steps and self.strategy.num_replicas_in_sync > 1:
+            raise UserError(
+                "optimizer.gradient_accumulation_steps does not work on several replicas\n"
+                "give trainer/strategy=single, or a larger trainer.batch_size"
+            )
+        rate = float(str(optimizer.learning_rate.numpy()))  # 0.001, not the float32 nearest to it
+        if self.scale_rate_from:
+            scaled = rate * self.batch_size / self.scale_rate_from
+            log.info("learning rate %.4g, scaled from %.4g", scaled, rate)
+            return scaled
+        return rate
+
+    def _watched(self, dataset):
+        """The name of the split that is watched, or None."""
+        if self.watch == "test":
+            log.warning("the test images steer this training: plateau, best weights and early stopping")
+            return "test"
+        if dataset.validation is not None:
+            return "validation"
+        if self.plateau:
+            raise UserError(
+                "trainer.plateau watches validation images, and none are held out\n"
+                "give data.validation_split=0.1 or trainer.plateau=null (or trainer.watch=test)"
+            )
+        return None
+
+    def _check_images(self, dataset):
+        if len(dataset.train) < self.batch_size:
+            raise UserError(
+                f"trainer.batch_size={self.batch_size} is more than the {len(dataset.train)} "
+                "training images; give a smaller one"
+            )
+
+    def _check_model(self, model):
+        kinds = {layer.compute_dtype for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
+        if kinds and self.precision not in kinds:
+            raise UserError(
+                f"the model was built in {min(kinds)}, and the precision was set to {self.precision} later\n"
+                "call resnet.prepare before the model is built"
+            )
+
+    def _check_batch_size(self):
+        size, replicas = self.batch_size, self.strategy.num_replicas_in_sync
+        if size % replicas:
+            nearest = [n for n in (size // replicas * replicas, -(-size // replicas) * replicas) if n]
+            raise UserError(
+                f"trainer.batch_size={size} does not divide among {replicas} replicas; "
+                f"nearest: {' and '.join(map(str, nearest))}"
+            )
+
+    def _check_monitors(self):
+        """Raise UserError for a callback that monitors what no epoch has."""
+        logs = self._logs()
+        for name, callback in self.callbacks.items():
+            monitor = getattr(callback, "monitor", None)
+            if monitor is not None and monitor not in logs:
+                raise UserError(f"callbacks.{name}.monitor={monitor}: an epoch has {', '.join(logs)}")
+
+    def _check_finite(self, losses):
+        for i in np.flatnonzero(~np.isfinite(losses))[:1]:
+            raise self.diverged(f"the loss is {losses[i]}", self.step + i + 1)
+
+
+CALLBACKS = "callbacks/"
+
+
+def _prefixed(remembered):
+    return {f"{CALLBACKS}{name}": state for name, state in remembered.items() if state}
+
+
+def named(callbacks):
+    """Callbacks by name: as they are given, or by their class where they come in a list."""
+    if isinstance(callbacks, dict):
+        return dict(callbacks)
+    found = {}
+    for callback in callbacks:
+        name = type(callback).__name__
+        while name in found:
+            name += "'"
+        found[name] = callback
+    return found
+
+
+def wants_every_step(callback):
+    """Whether a callback asks for every step: by `every_step`, or as Keras' that save every so many."""
+    return getattr(callback, "every_step", False) or isinstance(getattr(callback, "save_freq", None), int)

@@ -1,0 +1,128 @@
+"""Which weights a training ends with: the last, the best, or an average of the late ones."""
+
+import logging
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from resnet.errors import UserError
+from resnet.models.layers import batch_norms
+
+log = logging.getLogger(__name__)
+
+
+class Last:
+    """The weights after the last step."""
+
+    def update(self, model, watched, done):
+        """Take note of a model after an epoch.
+
+        Args:
+            watched: figures of the watched images, by name; None where none are watched.
+            done: share of the training that is over, from 0 to 1.
+        """
+
+    def apply(self, model, batches):
+        """Give `model` the weights that it is to end with.
+
+        `batches` gives the batches of an epoch of training, as the network sees them.
+        """
+
+    def state(self):
+        return {}
+
+    def restore(self, state):
+        vars(self).update(state)
+
+
+class Best(Last):
+    """Those after the epoch with the highest accuracy of the watched images, the later one of equals."""
+
+    def __init__(self):
+        self.accuracy, self.weights = -1.0, []
+
+    def update(self, model, watched, done):
+        if watched["accuracy"] >= self.accuracy:
+            self.accuracy, self.weights = watched["accuracy"], model.get_weights()
+
+    def apply(self, model, batches):
+        model.set_weights(self.weights)
+
+    def state(self):
+        return {"accuracy": self.accuracy, "weights": self.weights}
+
+
+class Average(Last):
+    """The mean of those after each epoch in the last part of a training (SWA, Izmailov et al. 2018).
+
+    The statistics of batch norm are measured anew for the averaged network, over an epoch of training
+    (section 3.2 there).
+
+    Args:
+        start: share of the training after which the mean begins; the paper's is 0.75.
+    """
+
+    def __init__(self, start):
+        self.start, self.count, self.mean = start, 0, []
+
+    def update(self, model, watched, done):
+        if done <= self.start and done < 1:
+            return
+        weights = [np.array(variable) for variable in model.trainable_variables]
+        before = self.mean or [np.zeros_like(w) for w in weights]
+        self.count += 1
+        self.mean = [m + (w - m) / self.count for m, w in zip(before, weights, strict=True)]
+
+    def apply(self, model, batches):
+        if not self.count:
+            log.warning("the training ended before the average of its weights began: these are the last")
+            return
+        for variable, value in zip(model.trainable_variables, self.mean, strict=True):
+            variable.assign(value)
+        measure_batch_norm(model, batches)
+
+    def state(self):
+        return {"count": self.count, "mean": self.mean}
+
+
+KINDS = {"last": Last, "best": Best, "average": Average}
+
+
+def final_weights(kind, average_from, watch):
+    """The rule that `kind` names. Raises UserError where it watches images and there are none."""
+    if kind == "average":
+        return Average(average_from)
+    if kind == "best" and watch is None:
+        raise UserError(
+            "trainer.final_weights=best: no images are watched to tell which are best\n"
+            "hold some out (data.validation_split=0.1), or give trainer.final_weights=last"
+        )
+    return KINDS[kind]()
+
+
+def measure_batch_norm(model, batches):
+    """Set every moving mean and variance of `model` to its mean over `batches` of float32 images."""
+    norms = batch_norms(model)
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    moving = [v for v in model.non_trainable_variables if "moving" in v.path]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0  # what a batch leaves is then its own statistics
+
+        @tf.function(reduce_retracing=True, jit_compile=False)
+        def see(images):
+            model(images, training=True)
+
+        total, count = [np.zeros(v.shape, np.float64) for v in moving], 0
+        for images in batches:
+            see(images)
+            total = [t + np.array(v, np.float64) for t, v in zip(total, moving, strict=True)]
+            count += 1
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    for variable, value in zip(moving, total, strict=True):
+        variable.assign(keras.ops.convert_to_tensor(value / count, variable.dtype))

@@ -1,0 +1,68 @@
+"""The package as it is imported and as it is installed."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.entry_point import ROOT
+
+
+def python(code, cwd=ROOT, executable=sys.executable):
+    return subprocess.run(
+        [executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_importing_it_costs_no_tensorflow():
+    loaded = python("import sys, resnet, resnet.cli.check, resnet.cli.command; print(*sys.modules)").split()
+    assert "resnet" in loaded
+    assert not {"tensorflow", "keras"} & set(loaded)
+
+
+def test_what_it_names_is_imported_when_asked_for():
+    code = "import resnet; print(resnet.models.resnet_v1.__name__, resnet.load.__module__); resnet.nope"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["resnet_v1", "resnet.run.trained"]
+    assert "module 'resnet' has no attribute 'nope'" in done.stderr
+
+
+@pytest.mark.slow
+def test_installed_it_trains_from_anywhere(tmp_path):
+    """From a wheel, with no source tree beside it."""
+    source, environment = tmp_path / "source", tmp_path / "environment"
+    left_out = shutil.ignore_patterns(".git", ".venv", "outputs", "multirun", "data", "*.egg-info", "build")
+    shutil.copytree(
+        ROOT, source, ignore=lambda folder, names: left_out(folder, names) if folder == str(ROOT) else []
+    )
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    scripts = environment / ("Scripts" if os.name == "nt" else "bin")
+    site = Path(
+        python("import sysconfig; print(sysconfig.get_path('purelib'))", tmp_path, scripts / "python").strip()
+    )
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    pip = [scripts / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", source]
+    subprocess.run(pip, check=True)
+    shutil.rmtree(source)
+
+    train = [
+        scripts / "resnet-train",
+        "data=digits",
+        "data.train_size=100",
+        "data.test_size=50",
+        "model.depth=8",
+    ]
+    more = ["hydra/callbacks=comparison", "augmentation=none,shift_flip", "trainer.max_steps=2"]
+    done = subprocess.run(
+        [train[0], "-m", *train[1:], *more, "hydra.sweep.dir=sweep"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sweep" / "1" / "model.keras").exists()
+    assert (tmp_path / "sweep" / "comparison.md").exists()
