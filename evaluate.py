@@ -33,7 +33,7 @@ def evaluate(config: DictConfig) -> None:
     output = Path(config.output)
     output.mkdir(parents=True)
     of = {"run": str(directory), "data": data, "flip": config.flip}
-    (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n")
+    (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n", "utf-8")
     for name, picture in pictures.of_predictions(probabilities, dataset.test, dataset.class_names).items():
         (output / f"{name}.png").write_bytes(picture)
     show(report)

@@ -171,9 +171,9 @@ def import_keras() -> ModuleType:
     left_out = {"matplotlib", "sklearn"} - sys.modules.keys()
     sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type]  # what is None cannot be imported
     with streams.held_back() as let_through:
-        import tensorflow as tf
+        from resnet import backend  # noqa: I001  before TensorFlow, which reads Keras' settings too
 
-        from resnet import backend
+        import tensorflow as tf
 
         if not tf.config.list_physical_devices("GPU") and glob("/dev/nvidia[0-9]*"):
             let_through()
