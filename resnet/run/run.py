@@ -236,7 +236,8 @@ class Run:
         if finished and not changed:
             log.info("%s is finished: test %s", self.directory, split_text(finished["test"]))
             return finished
-        if before and (warning := schedule_warning(before, self.config_text)):
+        begun = before and checkpoints(self.directory.checkpoints)
+        if begun and (warning := schedule_warning(before, self.config_text)):
             log.warning(warning)
         self.directory.write_result({"status": "running"})  # before the configuration it does not belong to
         self._begun = True
