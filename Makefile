@@ -8,7 +8,12 @@ DATA ?= data
 
 setup: .venv/.complete
 
+VERSIONS := 3.10 3.11 3.12 3.13
+FOUND = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+UNFIT = $(PYTHON) is $(if $(FOUND),Python $(FOUND),not there); what runs is $(VERSIONS), as in make PYTHON=python3.12
+
 .venv/.complete: requirements.lock
+	$(if $(filter $(VERSIONS),$(FOUND)),,$(error $(UNFIT)))
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	touch $@

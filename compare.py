@@ -11,20 +11,33 @@ from pathlib import Path
 
 from hydra.experimental.callback import Callback
 
+from resnet.cli import streams
+from resnet.cli.command import at_end
+
 
 class AfterSweep(Callback):
-    """Ends a sweep with the comparison of its runs, in the sweep's own directory."""
+    """Ends a sweep, if some of its jobs fail too, with the comparison of its runs, in its own directory."""
 
-    def on_multirun_end(self, config, **_):
-        from resnet.report import comparison  # for which a sweep need not wait when it starts
-
+    def on_multirun_start(self, config, **_):
         directory = Path(config.hydra.sweep.dir)
-        runs, unreadable = comparison.read([directory])
-        if runs:
-            comparison.report(comparison.Comparison(runs, unreadable), directory)
+
+        def end(error, *_):
+            if error and not issubclass(error, Exception):  # it was interrupted, or never began
+                return
+            from resnet.report import comparison  # for which a sweep need not wait when it starts
+
+            try:
+                runs, unreadable = comparison.read([directory])
+                if runs:
+                    comparison.report(comparison.Comparison(runs, unreadable), directory)
+            except Exception as fault:  # which takes nothing from the trainings
+                print(f"{directory} cannot be compared: {fault}", file=sys.stderr)
+
+        at_end.push(end)
 
 
 def main():
+    streams.prepare()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("directories", nargs="+", type=Path, help="run directories, or any above them")
     parser.add_argument("--output", type=Path, default=Path("comparison"), help="where the files go")

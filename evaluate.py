@@ -7,7 +7,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from resnet.cli.check import check_node
-from resnet.cli.command import command, finished_run
+from resnet.cli.command import command, finished_run, import_keras
 from resnet.run.directory import RunDirectory
 
 
@@ -17,6 +17,7 @@ def evaluate(config: DictConfig) -> None:
     data = data_config(config, directory)
     check_node("data", data)
 
+    import_keras()
     from hydra.utils import instantiate
 
     from resnet.report import evaluation, pictures
@@ -32,7 +33,7 @@ def evaluate(config: DictConfig) -> None:
     output = Path(config.output)
     output.mkdir(parents=True)
     of = {"run": str(directory), "data": data, "flip": config.flip}
-    (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n")
+    (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n", "utf-8")
     for name, picture in pictures.of_predictions(probabilities, dataset.test, dataset.class_names).items():
         (output / f"{name}.png").write_bytes(picture)
     show(report)

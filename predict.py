@@ -7,7 +7,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from resnet.cli.command import command, finished_run
+from resnet.cli.command import command, finished_run, import_keras
 from resnet.errors import ConfigError
 from resnet.run.directory import RunDirectory
 
@@ -17,6 +17,7 @@ def predict(config: DictConfig) -> None:
     directory = finished_run(config)
     paths = find(config)
 
+    import_keras()
     import numpy as np
 
     from resnet.errors import UserError

@@ -146,7 +146,7 @@ def main():
         print(f"| {name} | {' | '.join(row)} |")
     arguments.output.mkdir(parents=True, exist_ok=True)
     table = {f"{name} / {kind}": rate for (name, kind), rate in rates.items()}
-    (arguments.output / "augmentation.json").write_text(json.dumps(table, indent=2) + "\n")
+    (arguments.output / "augmentation.json").write_text(json.dumps(table, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -157,7 +157,8 @@ def main():
         return
     given.output.mkdir(parents=True, exist_ok=True)
     path = given.output / "depth.json"
-    rows = {(row["depth"], row["form"]): row for row in json.loads(path.read_text())} if path.exists() else {}
+    known = json.loads(path.read_text("utf-8")) if path.exists() else []
+    rows = {(row["depth"], row["form"]): row for row in known}
     for depth in given.depths:
         for form in given.forms:
             rows.pop((depth, form), None)
@@ -165,7 +166,7 @@ def main():
                 rows[depth, form] = {"depth": depth, "form": form, **found}
                 print(table([rows[depth, form]]).splitlines()[-1], flush=True)
     results = [rows[key] for key in sorted(rows, key=lambda key: (key[0], FORMS.index(key[1])))]
-    path.write_text(json.dumps(results, indent=1) + "\n")
+    path.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     print(table(results))
     draw(results, given.output / "depth.png")
 

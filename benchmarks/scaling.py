@@ -78,7 +78,7 @@ def exchanged(model, synchronized):
 
 def loopback_bytes():
     """Received so far, which on the loopback is also what was sent."""
-    with open("/proc/net/dev") as file:
+    with open("/proc/net/dev", encoding="ascii") as file:
         return next(int(line.split()[1]) for line in file if line.strip().startswith("lo:"))
 
 
@@ -136,7 +136,7 @@ def main():
         cells = figures["images_per_second"], figures["bytes_a_step"], figures["bytes_needed"]
         print(f"| {name} | " + " | ".join(f"{cell:,.0f}" for cell in cells) + " |", flush=True)
     given.output.mkdir(parents=True, exist_ok=True)
-    (given.output / "scaling.json").write_text(json.dumps(results, indent=1) + "\n")
+    (given.output / "scaling.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

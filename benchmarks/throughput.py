@@ -51,7 +51,7 @@ class Contender:
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=(given.output / f"{network} {self.name}.log").open("w"),
+            stderr=(given.output / f"{network} {self.name}.log").open("w", encoding="utf-8"),
             text=True,
         )
         if not select([self._process.stdout], [], [], given.patience)[0]:
@@ -82,7 +82,7 @@ class Turns:
         self.seconds = seconds
         self.started = None
         # What others print shall not reach the parent.
-        self.answers = os.fdopen(os.dup(1), "w")
+        self.answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
 
     def step_done(self, images):
@@ -205,7 +205,7 @@ def main():
     machine = {"cores": os.cpu_count(), "python": platform.python_version()}
     machine |= {package: version(package) for package in PACKAGES if find_spec(package)}
     record = json.dumps({"machine": machine, "results": results}, indent=1)
-    (given.output / "throughput.json").write_text(record + "\n")
+    (given.output / "throughput.json").write_text(record + "\n", "utf-8")
     draw(results, given.output / "throughput.png")
 
 

@@ -8,7 +8,10 @@
     network = resnet.load("outputs/2026-01-31/12-00-00-000000")     # of a finished run
 """
 
+import os
 from importlib import import_module
+
+os.environ["KERAS_BACKEND"] = "tensorflow"  # before anyone imports Keras; `resnet.backend` sees to the rest
 
 ROOMS = ("augmentation", "data", "models", "report", "run", "training")
 PLACES = {

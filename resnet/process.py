@@ -1,25 +1,79 @@
-"""What a process knows of itself."""
+"""What a process knows of itself, and of the code it runs."""
 
-import resource
+import ctypes
+import gc
+import os
+import shlex
 import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def peak_memory():
+    """The most memory in bytes that this process has held at once, since `forget_peak_memory` on Linux."""
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    with suppress(OSError, StopIteration):
+        return 1024 * next(int(words[1]) for words in _status() if words[0] == "VmHWM:")
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def forget_peak_memory():
+    """Let `peak_memory` count from here on, as for the next job of a sweep; only Linux can.
+
+    What earlier jobs left is given back to the system first.
+    """
+    gc.collect()
+    with suppress(OSError, AttributeError, TypeError):  # glibc's own
+        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(OSError):
+        CLEAR_REFS.write_text("5", "ascii")  # proc(5): resets the peak resident set size
+
+
+def cores():
+    """Number of CPU cores that this process may use; where the system does not say, all of them."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # macOS and Windows have no such call
+        return os.cpu_count() or 1
 
 
 def git_commit(path):
-    """Commit of the checkout that `path` lies in, or None."""
+    """Commit of the checkout that the file or directory `path` lies in, or None: whatever may be wrong."""
+    directory = path if Path(path).is_dir() else Path(path).parent
+    elsewhere = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}  # as in a hook of another repository
+    environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    command = ["git", "-C", str(directory), "rev-parse", "--verify", "HEAD"]
     try:
-        command = ["git", "-C", str(Path(path).parent), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
-    except OSError:
+        found = subprocess.run(command, capture_output=True, env=environment, timeout=10, check=True)
+        return found.stdout.decode("ascii").strip()
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
 
 
+def resume_command(directory):
+    """The line for a shell that goes on with the run or sweep in `directory`, from any working directory."""
+    script = ROOT / "train.py"
+    installed = Path(sys.executable).with_name("resnet-train")
+    program = [sys.executable, str(script)] if script.is_file() else [str(installed)]
+    line = [*program, f"resume={os.path.abspath(directory)}"]
+    return subprocess.list2cmdline(line) if os.name == "nt" else shlex.join(line)
+
+
 def hours(seconds):
-    """As 27:03:05."""
+    """`27:03:05` for 97,385 seconds: hours, which may be more than a day's, minutes and seconds."""
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
 
 
-def peak_memory():
-    """Of this process, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _status():
+    return [line.split() for line in STATUS.read_text("utf-8").splitlines() if line]

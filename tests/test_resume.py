@@ -39,6 +39,9 @@ def whole(tmp_path_factory):
     return folder / "run"
 
 
+WARNED = [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138), (signal.SIGHUP, 129)]
+
+
 def wait_for(process, condition):
     while process.poll() is None and not condition():
         time.sleep(0.0005)
@@ -86,7 +89,7 @@ def test_the_same_seed_gives_the_same_metrics_and_another_does_not(whole, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), WARNED)
 def test_asked_to_stop_it_saves_and_tells_how_to_go_on(number, code, tmp_path):
     process = start(*RUN, "trainer.epochs=2000", "callbacks.checkpoints.minutes=60", cwd=tmp_path)
     wait_for(process, lambda: len(rows_so_far(tmp_path / "run")) > 2)

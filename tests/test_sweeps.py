@@ -12,6 +12,14 @@ from tests.entry_point import ROOT, TINY, result, start, train
 
 STEPS = (*TINY, "trainer.batch_size=10", "trainer.max_steps=20", "trainer.deterministic=true")
 BAD_AND_GOOD = ("optimizer=sgd", "optimizer.learning_rate=1e20,0.01")
+STUDY = (
+    "hydra/sweeper=optuna",
+    "hydra.sweeper.storage=sqlite:///study.db",
+    "hydra.sweeper.study_name=rate",
+    "hydra.sweeper.direction=maximize",
+    "hydra.sweeper.n_jobs=1",
+    "hydra.sweeper.max_failure_rate=1",
+)
 
 
 @pytest.mark.slow
@@ -67,17 +75,9 @@ def trials(path):
 def test_a_study_is_stopped_and_goes_on(tmp_path):
     """Killed with its second trial under way; a third fails, which ends neither study nor sweep."""
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    study = (
-        "hydra/sweeper=optuna",
-        "hydra.sweeper.storage=sqlite:///study.db",
-        "hydra.sweeper.study_name=rate",
-        "hydra.sweeper.direction=maximize",
-        "hydra.sweeper.n_jobs=1",
-        "hydra.sweeper.max_failure_rate=1",
-    )
     database: Path = tmp_path / "study.db"
     rate = "optimizer.learning_rate=interval(0.01, 0.02)"
-    process = start("-m", *STEPS, "optimizer=sgd", rate, *study, cwd=tmp_path)
+    process = start("-m", *STEPS, "optimizer=sgd", rate, *STUDY, cwd=tmp_path)
     while len(trials(database)) < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
@@ -86,7 +86,61 @@ def test_a_study_is_stopped_and_goes_on(tmp_path):
     assert trials(database) == ["COMPLETE", "RUNNING"]
 
     rate = "optimizer.learning_rate=interval(1e20, 1e21)"
-    done = train("-m", *STEPS, "optimizer=sgd", rate, *study, "hydra.sweeper.n_trials=1", cwd=tmp_path)
+    done = train("-m", *STEPS, "optimizer=sgd", rate, *STUDY, "hydra.sweeper.n_trials=1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert trials(database) == ["COMPLETE", "RUNNING", "FAIL"]
     assert "Best value" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ("experiment=depth", ["model.depth", "add -m", "model.depth=..."]),
+        ("experiment=v1_vs_v2 model=resnet_v1", ["model.depth", "add -m"]),
+        (
+            "-m experiment=depth,augmentation",
+            ["experiment=depth over model.depth", "experiment=augmentation over"],
+        ),
+        (
+            "-m experiment=demo,v1_vs_v2",
+            ["experiment=v1_vs_v2 over model and model.depth", "one after the other"],
+        ),
+        ("-m seed=1,2 experiment=depth,demo", ["experiment=depth over model.depth"]),
+    ],
+)
+def test_sweeps_that_would_not_be_run_are_refused(overrides, words, tmp_path):
+    done = train(*overrides.split(), cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) <= 2, done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_value_in_place_of_a_sweep_and_the_comparison_of_those_that_did_not_fail(tmp_path):
+    """The command line goes before an experiment's sweep: one network, or other depths at two rates."""
+    one = train("experiment=depth", *TINY, "trainer.max_steps=1", cwd=tmp_path)
+    assert one.returncode == 0, one.stderr
+    depths = ("model.depth=8,14", "optimizer.learning_rate=1e-3,1e20", "hydra.sweep.dir=sweep")
+    done = train("-m", "experiment=depth", *STEPS, *depths, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "lower optimizer.learning_rate" in done.stderr
+    statuses = [result(tmp_path / "sweep" / job)["status"] for job in "0123"]
+    assert statuses == ["finished", "failed", "finished", "failed"]
+    compared = (tmp_path / "sweep" / "comparison.md").read_text("utf-8").splitlines()[2:]
+    assert sorted("finished" in line for line in compared) == [False, False, True, True]
+    assert (tmp_path / "sweep" / "comparison.png").exists()
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_in_its_directory(tmp_path):
+    """The same command again, and `resume=`: each trial in a directory of its own, all of them complete."""
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    study = (*STUDY, "hydra.sweeper.n_trials=2", "hydra.sweep.dir=sweep")
+    steps = (*TINY, "trainer.max_steps=3", "optimizer.learning_rate=interval(0.0001, 0.01)")
+    for arguments in (("-m", *steps, *study), ("-m", *steps, *study), ("resume=sweep",)):
+        done = train(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert trials(tmp_path / "study.db") == ["COMPLETE"] * 6
+    found = {path.parent.name for path in (tmp_path / "sweep").glob("*/result.json")}
+    assert found == {"0", "1", "2-0", "2-1", "3-0", "3-1"}

@@ -7,8 +7,10 @@ import os
 import re
 import sys
 import traceback
-from contextlib import suppress
+from argparse import Namespace
+from contextlib import ExitStack, suppress
 from difflib import get_close_matches
+from glob import glob
 from pathlib import Path
 from types import ModuleType
 
@@ -24,16 +26,29 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet.cli import building
+from resnet.cli import building, streams
+from resnet.cli.arguments import (
+    is_multirun,
+    name_in,
+    parse,
+    quoted,
+    unparse,
+    with_names,
+    without_interpolation,
+)
 from resnet.errors import ConfigError
 from resnet.run.directory import RunDirectory
 
+at_end = ExitStack()  # what follows the last job, be it that some of them failed
+
 
 def command(main) -> None:
-    """Run a Hydra main; `resume=DIR` stands for the overrides that started the run in DIR.
+    """Run a Hydra main; `resume=DIR` stands for the arguments that started the run in DIR.
 
-    Exit code 1 after an error, 128 plus the signal's number after an interruption.
+    Paths may be written as a shell hands them over, see `arguments.with_names`. Exit code 1 after an error,
+    128 plus the signal's number after an interruption.
     """
+    streams.prepare()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
     # What lies beside the command is found wherever that is installed, and by launchers' processes too.
     home = str(Path(inspect.unwrap(main).__code__.co_filename).parent)
@@ -44,8 +59,9 @@ def command(main) -> None:
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing
     try:
-        sys.argv[1:] = resumed(sys.argv[1:])
-        main()
+        sys.argv[1:] = read(sys.argv[1:])
+        with at_end:
+            main()
     except KeyboardInterrupt as interruption:
         sys.exit(128 + getattr(interruption, "number", 2))
     except Exception as error:
@@ -55,36 +71,72 @@ def command(main) -> None:
         sys.exit(1)
 
 
-def resumed(arguments: list[str]) -> list[str]:
-    """`arguments` with `resume=DIR` replaced by what started the run, or the sweep, in DIR."""
-    given = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
-    if not given:
-        return arguments
-    others = [a for a in arguments if not a.startswith("resume=")]
-    directory = Path(given[-1]).expanduser()
-    sweep, run = directory / "multirun.yaml", directory / ".hydra" / "overrides.yaml"
-    if sweep.is_file():
-        overrides = yaml.safe_load(sweep.read_text())["hydra"]["overrides"]
-        hydra = [o for o in overrides["hydra"] if not o.startswith("hydra.mode=")]
-        if "hydra/sweeper=optuna" not in hydra:  # whose study knows what is finished, and numbers anew
-            others.append(f"hydra.sweep.dir={_quoted(directory)}")
-        return ["-m", *_last_of_each([*overrides["task"], *hydra], others)]
-    if run.is_file():
-        place = f"hydra.run.dir={_quoted(directory)}"
-        return _last_of_each(yaml.safe_load(run.read_text()), [*others, place])
-    raise ConfigError(f"resume={directory}: there is no run to go on with; expected {run}")
+def read(arguments: list[str]) -> list[str]:
+    """The arguments as Hydra takes them: flags first, paths quoted, `resume=DIR` replaced."""
+    options = parse(arguments)
+    given = [a for a in options.overrides if a.startswith("resume=")]
+    if given:
+        options.overrides = [a for a in options.overrides if a not in given]
+        resume(options, Path(os.path.abspath(name_in(given[-1]))))
+    else:
+        multirun = is_multirun(options)
+        options.overrides = [with_names(override, multirun) for override in options.overrides]
+    return unparse(options)
+
+
+def resume(options: Namespace, directory: Path) -> None:
+    """Add to `options` the flags and overrides that started the run, or the sweep, in `directory`.
+
+    What is in `options` already goes before them. Changes into the working directory of that time, in which
+    relative paths lie, and says so. Raises ConfigError where no run is.
+    """
+    sweep, run = directory / "multirun.yaml", directory / ".hydra" / "hydra.yaml"
+    record = sweep if sweep.is_file() else run
+    if not record.is_file():
+        raise ConfigError(f"resume={directory}: there is no run to go on with; expected {run}")
+    hydra = yaml.safe_load(record.read_text("utf-8"))["hydra"]
+    if options.config_dir:
+        options.config_dir = os.path.abspath(options.config_dir)
+    for source in hydra["runtime"]["config_sources"]:
+        if source["provider"] == "command-line":
+            options.config_dir = options.config_dir or source["path"]
+        elif source["provider"] == "main" and not _is_ours(Path(source["path"])):
+            options.config_path = options.config_path or source["path"]
+    options.config_name = options.config_name or hydra["job"]["config_name"]
+    shows = options.cfg or options.info or options.shell_completion  # which Hydra refuses beside --multirun
+    options.multirun = record == sweep and not shows
+    base = _change_to(hydra["runtime"]["cwd"])
+    now = [with_names(override, record == sweep, base) for override in options.overrides]
+    key = "hydra.sweep.dir" if record == sweep else "hydra.run.dir"
+    place = f"{key}={quoted(without_interpolation(str(directory)))}"
+    before = [*hydra["overrides"]["task"], *hydra["overrides"]["hydra"]]
+    options.overrides = _last_of_each(before, [*now, place])
+
+
+def _is_ours(directory):
+    """Whether `directory` is the conf/ of this program, perhaps in another checkout."""
+    return (directory / "hydra" / "help" / "resnet.yaml").is_file()
+
+
+def _change_to(directory):
+    """Change into `directory`; the working directory until then if it was another, else ""."""
+    before = os.getcwd()
+    if directory == before:
+        return ""
+    if not os.path.isdir(directory):
+        print(f"the run began in {directory}, which is gone: relative paths start here", file=sys.stderr)
+        return ""
+    print(f"relative paths start in {directory}, where the run began", file=sys.stderr)
+    os.chdir(directory)
+    return before
 
 
 def _last_of_each(before, now):
-    """The arguments of both, without what was given `before` for a key that is given `now`."""
-    again = {argument.partition("=")[0] for argument in now} | {"changes"}  # which was allowed that time only
+    """The overrides of both, without what was given `before` for a key that is given `now`."""
+    # Changes were allowed that time only; the mode is in the flags, the place in what is given now.
+    again = {"changes", "hydra.mode", "hydra.run.dir", "hydra.sweep.dir"}
+    again |= {override.partition("=")[0] for override in now}
     return [override for override in before if override.partition("=")[0] not in again] + now
-
-
-def _quoted(path):
-    """`path` as a value in Hydra's grammar, where a backslash counts before a quote only."""
-    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), str(path))
-    return f"'{escaped}'"
 
 
 def finished_run(config: DictConfig) -> Path:
@@ -104,16 +156,30 @@ def check_run_directory(config: DictConfig) -> None:
 
 
 def import_keras() -> ModuleType:
-    """Keras without its plots and its scikit-learn wrappers, whose imports take a second of every start."""
+    """Keras, set as `resnet.backend` says, without its plots and scikit-learn wrappers, which take a second.
+
+    Nor do TensorFlow's greetings stand before the first line of a run; what it says of a GPU that it cannot
+    use is let through.
+    """
+    streams.outlast_readers()  # in a launcher's processes too
     # Imports and graphs are millions of objects that stay: looking for garbage in them is a tenth of a start.
     gc.set_threshold(200_000)
+    if "tensorflow" in sys.modules:
+        from resnet import backend
+
+        return backend.keras
     left_out = {"matplotlib", "sklearn"} - sys.modules.keys()
     sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type]  # what is None cannot be imported
-    import keras
+    with streams.held_back() as let_through:
+        from resnet import backend  # noqa: I001  before TensorFlow, which reads Keras' settings too
 
+        import tensorflow as tf
+
+        if not tf.config.list_physical_devices("GPU") and glob("/dev/nvidia[0-9]*"):
+            let_through()
     for name in left_out:
         del sys.modules[name]
-    return keras
+    return backend.keras
 
 
 def threads(config: DictConfig) -> int | None:
@@ -153,7 +219,7 @@ class LogFile(logging.FileHandler):
 
 
 def _is_users(error):
-    if isinstance(error, ValueError) and _raised_in(error) in ("hydra", "omegaconf"):
+    if isinstance(error, ValueError) and _raised_in(error) in ("hydra", "omegaconf", "optuna"):
         return True  # as for model=1, where Hydra itself expects a word
     if isinstance(
         error, ConfigError | HydraException | OmegaConfBaseException | OSError | MemoryError | RecursionError

@@ -1,3 +1,4 @@
+from resnet import backend  # noqa: F401  before anything is built
 from resnet.models.imagenet import plain_imagenet, resnet_imagenet
 from resnet.models.resnet import plain, resnet_v1, resnet_v2
 from resnet.models.stacking import stack, unstack

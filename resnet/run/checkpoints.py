@@ -1,12 +1,7 @@
-"""Checkpoints that are whole or absent, and signals that wait until one is written."""
+"""Checkpoints that are whole or absent."""
 
 import json
 import logging
-import os
-import signal
-import socket
-import threading
-from contextlib import suppress
 
 import numpy as np
 
@@ -61,38 +56,3 @@ def newest(directory):
             reason = str(error).partition(". ")[0]
             log.warning("%s is damaged (%s); taking the checkpoint before it", path, reason)
     return None
-
-
-class Signals:
-    """Remembers the first SIGINT or SIGTERM in `received`; the second one ends the process at once.
-
-    A thread takes them, because Python's own handlers wait until TensorFlow returns.
-    """
-
-    NUMBERS = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self):
-        self.received = None
-        self._reader, self._writer = socket.socketpair()
-        self._writer.setblocking(False)
-        self._handlers = {number: signal.signal(number, lambda *_: None) for number in self.NUMBERS}
-        self._wakeup = signal.set_wakeup_fd(self._writer.fileno())
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def close(self):
-        """Give the signals back."""
-        signal.set_wakeup_fd(self._wakeup)
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._writer.close()
-
-    def _watch(self):
-        with self._reader:
-            while byte := self._reader.recv(1):
-                if byte[0] not in self.NUMBERS:
-                    continue
-                if self.received:
-                    os._exit(128 + byte[0])
-                self.received = byte[0]
-                with suppress(OSError):  # of a full disk the training itself will tell
-                    log.info("stopping after the step at hand; once more to stop at once")

@@ -2,7 +2,6 @@
 
 import logging
 import platform
-import shlex
 import time
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -11,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 import yaml
 from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
 
 from resnet.errors import UserError
 from resnet.files import replace_text, replacing
-from resnet.process import git_commit, hours, peak_memory
+from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command
 from resnet.run.callbacks.base import in_order
 from resnet.run.callbacks.tensorboard import TensorBoard
 from resnet.run.checkpoints import checkpoints, newest
@@ -74,6 +74,7 @@ class Run:
         return values
 
     def __enter__(self):
+        forget_peak_memory()
         try:
             if self.chief:
                 self._hold()
@@ -99,8 +100,7 @@ class Run:
         """Say in the directory how the run ended, where it did not end well."""
         if isinstance(error, KeyboardInterrupt):
             self.directory.write_result({"status": "interrupted"})
-            resume = shlex.quote(f"resume={self.directory.resumable()}")
-            log.info("%s\ngo on with: python train.py %s", error or "stopped", resume)
+            log.info("%s\ngo on with: %s", error or "stopped", resume_command(self.directory.resumable()))
         elif isinstance(error, Exception):
             with suppress(UserError):  # a full disk must not hide the error
                 self.directory.write_result({"status": "failed", "error": str(error)})
@@ -236,6 +236,9 @@ class Run:
         if finished and not changed:
             log.info("%s is finished: test %s", self.directory, split_text(finished["test"]))
             return finished
+        begun = before and checkpoints(self.directory.checkpoints)
+        if begun and (warning := schedule_warning(before, self.config_text)):
+            log.warning(warning)
         self.directory.write_result({"status": "running"})  # before the configuration it does not belong to
         self._begun = True
         self.directory.write_record(self.record)
@@ -325,3 +328,23 @@ def changes(before, after):
         for key in keys
         if old.get(key, "absent") != new.get(key, "absent")
     ]
+
+
+def schedule_warning(before, after):
+    """A line about the jump of the learning rate, if a run goes on under another schedule; else None.
+
+    `before` and `after` are configurations, YAML. A schedule with `epochs: ${trainer.epochs}` is another one
+    when these change.
+    """
+    old, new = _schedule(before), _schedule(after)
+    changed = [
+        f"schedule.{key}={new.get(key, 'absent')}, it was {old.get(key, 'absent')}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
+    return f"the learning rate jumps to another curve: {'; '.join(changed)}" if changed else None
+
+
+def _schedule(text):
+    node = OmegaConf.create(text).get("schedule")
+    return flat(OmegaConf.to_container(node, resolve=True)) if node else {}

@@ -1,0 +1,1 @@
+from resnet import backend  # noqa: F401  before anything is built

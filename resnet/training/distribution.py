@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 import tensorflow as tf
 from tensorflow.python.eager import context  # the coordination service has no public switches
 
+from resnet import process
 from resnet.errors import UserError
 
 HEARTBEAT_SECONDS = 20.0
@@ -58,7 +59,7 @@ def cores(replicas=None):
     its end. The first call must come before TensorFlow runs anything; else UserError.
     """
     threads = tf.config.threading.get_inter_op_parallelism_threads()
-    number = replicas or threads or len(os.sched_getaffinity(0))
+    number = replicas or threads or process.cores()
     with _before_it_runs(f"trainer/strategy=cores with {number} replicas", "otherwise"):
         _set_threads(1, number)
         devices = [tf.config.LogicalDeviceConfiguration()] * number

@@ -8,7 +8,7 @@ import numpy as np
 from resnet.errors import Interrupted
 from resnet.run import checkpoints
 from resnet.run.callbacks.base import CHECKPOINT, Callback
-from resnet.run.checkpoints import Signals
+from resnet.run.signals import Signals
 from resnet.training.distribution import everyone
 
 
