@@ -7,14 +7,14 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from resnet.cli.check import check_node
-from resnet.cli.command import command, finished_run, import_keras
-from resnet.run.directory import RunDirectory
+from resnet.cli.command import command, finished_run, import_keras, run_config
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def evaluate(config: DictConfig) -> None:
     directory = finished_run(config)
-    data = data_config(config, directory)
+    data = OmegaConf.to_container(run_config(config, directory).data, resolve=True)
+    assert isinstance(data, dict)
     check_node("data", data)
 
     import_keras()
@@ -38,14 +38,6 @@ def evaluate(config: DictConfig) -> None:
         (output / f"{name}.png").write_bytes(picture)
     show(report)
     print(f"in {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
-
-
-def data_config(config, directory):
-    """The run's own data node with what `config.data` changes in it, or `config.data` where it is whole."""
-    run = OmegaConf.create(RunDirectory(directory).config_text())
-    given = config.get("data") or {}
-    run.data = given if "_target_" in given else OmegaConf.merge(run.data, given)
-    return OmegaConf.to_container(run.data, resolve=True)
 
 
 def show(report):
