@@ -153,7 +153,7 @@ def test_what_cannot_be_is_refused_in_two_lines(arguments, words, tmp_path):
 @pytest.mark.slow
 def test_a_walk_trains_each_recipe_once_and_goes_on(tmp_path):
     """The two differ in their schedule and, for the precision, in their trainer."""
-    short = (*TINY, "trainer.epochs=1", "trainer.batch_size=20", "data.test_size=20")
+    short = (*TINY, "trainer.epochs=1", "trainer.batch_size=20", "model.shortcut=projection")
     command = ("paper_v1", "degradation", *short, "--seeds", "1")
     done = run("walk.py", *command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

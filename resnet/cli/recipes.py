@@ -39,10 +39,15 @@ def differing(start: Recipe, end: Recipe) -> list[str]:
 
 def mixture(start: Recipe, end: Recipe, changed: set[str]) -> Recipe:
     """`start` with the nodes `changed` of `end`."""
-    choices = {
-        group: (end if group.partition("/")[0] in changed else start).choices[group] for group in end.choices
-    }
-    return Recipe(choices, start.nodes | {name: end.nodes[name] for name in changed})
+    kept, taken = (
+        {
+            group: name
+            for group, name in side.choices.items()
+            if (group.partition("/")[0] in changed) == is_end
+        }
+        for side, is_end in ((start, False), (end, True))
+    )
+    return Recipe(kept | taken, start.nodes | {name: end.nodes[name] for name in changed})
 
 
 def write(recipe: Recipe, path: Path) -> None:

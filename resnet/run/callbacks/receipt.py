@@ -50,7 +50,10 @@ class Receipt(Callback):
             "weights_before": self.before,
             "weights_after": self.after,
             "images": self.trainer.dataset.train.checksum,
-            "circumstances": circumstances(self.trainer.strategy),
+            "circumstances": {
+                "deterministic": self.trainer.deterministic,
+                **circumstances(self.trainer.strategy),
+            },
         }
 
     def state(self):
