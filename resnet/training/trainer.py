@@ -470,6 +470,8 @@ class Trainer:
         return None
 
     def _check_images(self, dataset):
+        if dataset.test is dataset.train:
+            raise UserError("data.test_split=null makes all images test images; give a share of them, as 0.2")
         if len(dataset.train) < self.batch_size:
             raise UserError(
                 f"trainer.batch_size={self.batch_size} is more than the {len(dataset.train)} "
