@@ -11,7 +11,6 @@ from resnet.cli.check import check_node
 from resnet.cli.command import command, finished_run, import_keras
 from resnet.run.directory import RunDirectory
 
-
 READING = ("image_size", "channels", "resize")  # how pictures are brought to the network's size
 
 

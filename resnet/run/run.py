@@ -168,7 +168,7 @@ class Run:
 
     def finish(self, trainer):
         """Score the finished network and write it, its pictures and the result."""
-        scores = {split: trainer.evaluate(getattr(trainer.dataset, split)) for split in _held_out(trainer)}
+        scores = {name: trainer.evaluate(part) for name, part in _held_out(trainer.dataset)}
         if self.chief:
             with replacing(self.directory.model) as part:
                 trainer.model.save(part)
@@ -254,8 +254,8 @@ class Run:
         from resnet.report import evaluation, pictures
 
         logits = {
-            split: evaluation.logits(trainer.model, getattr(trainer.dataset, split), trainer.preprocessing)
-            for split in _held_out(trainer)
+            name: evaluation.logits(trainer.model, part, trainer.preprocessing)
+            for name, part in _held_out(trainer.dataset)
         }
         self._write_predictions(trainer.dataset, logits)
 
@@ -271,12 +271,12 @@ class Run:
 
     def _write_predictions(self, dataset, logits):
         arrays = {}
-        for split, found in logits.items():
-            labels = getattr(dataset, split).labels
+        for name, found in logits.items():
+            labels = dataset.parts[name].labels
             arrays |= {
-                f"{split}_index": np.arange(len(labels), dtype=np.int32),
-                f"{split}_label": labels.astype(np.int32),
-                f"{split}_logits": found.astype(np.float16),
+                f"{name}_index": np.arange(len(labels), dtype=np.int32),
+                f"{name}_label": labels.astype(np.int32),
+                f"{name}_logits": found.astype(np.float16),
             }
         with replacing(self.directory.predictions) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)
@@ -291,8 +291,8 @@ class Run:
         return found
 
 
-def _held_out(trainer):
-    return [split for split in ("validation", "test") if getattr(trainer.dataset, split) is not None]
+def _held_out(dataset):
+    return [(name, part) for name, part in dataset.parts.items() if name != "train"]
 
 
 @contextmanager
