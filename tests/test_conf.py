@@ -199,6 +199,10 @@ def test_augmentation(option):
         ("augmentation=keras augmentation.width_shift_range=-0.1", "width_shift_range=-0.1: .*to 0"),
         ("augmentation=cutout augmentation.transforms.1.size=0", "augmentation.transforms.1.size=0: .*to 1"),
         ("augmentation=strong +augmentation.transforms.0.sized=3", "transforms.0.sized: .*takes no sized"),
+        ("optimizer.decay_of=norms", "optimizer.decay_of=norms: .*'kernels', 'weights' or 'all'"),
+        ("optimizer.groups=[{match:bias,rate:2.0}]", "optimizer.groups.0.rate=2.0: extra inputs"),
+        ("optimizer.groups=[{rate_factor:2.0}]", "optimizer.groups.0.match: field required"),
+        ("optimizer.clipnorm=0", "optimizer.clipnorm=0: "),
         ("model.recompute=true model.stage=unrolled", "model.recompute=true needs stage=looped"),
         ("schedule.boundaries=[3,2,4,5]", "schedule.boundaries=.3, 2, 4, 5.: boundaries must rise"),
         ("model._target_=resnet.data.digits", "model._target_=resnet.data.digits: expected resnet.models"),
@@ -231,8 +235,8 @@ def test_impossible_values_are_refused(overrides, words):
         ),
         (
             "optimizer",
-            ["optimizer=sgd", "+optimizer.nestrov=1"],
-            "optimizer.nestrov: SGD takes no nestrov; it takes nesterov, ",
+            ["optimizer=sgd", "+optimizer.beta_1=0.9"],
+            "optimizer.beta_1: SGD takes no beta_1; it takes ",
         ),
         (
             "optimizer",

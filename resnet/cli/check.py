@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from resnet import rules
-from resnet.cli.ranges import ELSEWHERE, PLACES, RANGES
+from resnet.cli.ranges import ELSEWHERE, PLACES, PLAIN, RANGES
 from resnet.errors import ConfigError
 
 GROUPS = ("data", "model", "optimizer", "augmentation", "schedule", "loss", "trainer")
@@ -60,7 +60,7 @@ def check_node(path: str, node: dict) -> None:
         _check_rules(path, target, values)
     for name, value in values.items():
         for place, part in _parts(f"{path}.{name}", value):
-            if ours or "_target_" in part:
+            if (ours and name not in PLAIN) or "_target_" in part:
                 check_node(place, part)
 
 
@@ -99,10 +99,13 @@ def _validate(prefix, ranges, values):
         _schema(tuple(ranges.items())).model_validate(values)
     except ValidationError as error:
         faults = error.errors()
-        key = faults[0]["loc"][0]
+        first = faults[0]
+        key = first["loc"][0]
         wishes = dict.fromkeys(fault["msg"].lower() for fault in faults if fault["loc"][0] == key)
-        given = "" if faults[0]["type"] == "missing" else f"={values[key]}"
-        raise ConfigError(f"{prefix}{key}{given}: {', or '.join(wishes)}") from error
+        inside = first["type"] in ("missing", "extra_forbidden")  # the others name kinds on their way, too
+        place = ".".join(map(str, first["loc"])) if inside else key
+        given = "" if first["type"] == "missing" else f"={first['input'] if inside else values[key]}"
+        raise ConfigError(f"{prefix}{place}{given}: {', or '.join(wishes)}") from error
 
 
 @cache

@@ -5,7 +5,8 @@ A name has one range wherever it stands. Where it means another thing to some ta
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import NotRequired, TypedDict
 
 # What TensorFlow holds in an int32 and a float32.
 Natural = Annotated[int, Field(ge=0, lt=2**31)]
@@ -19,6 +20,16 @@ Size = Count | Annotated[list[Count], Field(min_length=2, max_length=2)]
 Finite = Annotated[float, Field(ge=-3.4e38, le=3.4e38)]
 Range = Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
 Shift = Natural | NotNegative | Annotated[list[Natural | Finite], Field(min_length=1)]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class Group(TypedDict):
+    """Of weights, as an optimizer takes it."""
+
+    match: str
+    rate_factor: NotRequired[NotNegative]
+    weight_decay: NotRequired[NotNegative]
+
 
 RANGES: dict[str, Any] = {
     # of the whole run
@@ -67,6 +78,12 @@ RANGES: dict[str, Any] = {
     "momentum": Share,
     "nesterov": bool,
     "weight_decay": NotNegative | None,
+    "decay_of": Literal["kernels", "weights", "all"],
+    "decoupled": bool,
+    "groups": list[Group],
+    "clipnorm": Positive | None,
+    "global_clipnorm": Positive | None,
+    "clipvalue": Positive | None,
     "beta_1": Share,
     "beta_2": Share,
     "epsilon": Positive,
@@ -146,6 +163,9 @@ ELSEWHERE: dict[str, dict[str, Any]] = {
     "resnet.training.schedules.Plateau": {"factor": Fraction},
     "resnet.training.trainer.Trainer": {"epochs": Count},
 }
+
+# Whose values hold dicts that build nothing.
+PLAIN = ("groups",)
 
 # Where the targets lie that a node of this name may build, unless they are the user's own.
 PLACES = {
