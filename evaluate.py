@@ -8,10 +8,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from resnet.cli.check import check_node
-from resnet.cli.command import command, finished_run, import_keras
+from resnet.cli.command import command, finished_run, import_keras, run_config
 from resnet.run.directory import RunDirectory
 
 READING = ("image_size", "channels", "resize")  # how pictures are brought to the network's size
+WHOLE = {"test_split": None, "validation_split": 0.0}  # nothing is cut off
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -50,16 +51,12 @@ def data_config(config, directory):
     Other pictures are read as the run read its own, and all of them are test images, unless they come with a
     test part or the command line says otherwise.
     """
-    run = OmegaConf.create(RunDirectory(directory).config_text())
-    given = config.get("data") or {}
-    if "_target_" not in given:
-        run.data = OmegaConf.merge(run.data, given)
-        return OmegaConf.to_container(run.data, resolve=True)
-    told = {override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task}
-    alike = {key: run.data[key] for key in READING if key in run.data} | {"test_split": None}
-    alike |= {"validation_split": 0.0}
-    changed = {key: alike[key] for key in alike if key in given and f"data.{key}" not in told}
-    run.data = OmegaConf.merge(given, changed)
+    given, run = config.get("data") or {}, run_config(config, directory)
+    if "_target_" in given:
+        told = {override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task}
+        own = RunDirectory(directory).config()["data"]
+        alike = {key: own[key] for key in READING if key in own} | WHOLE
+        run.data.update({k: alike[k] for k in alike if k in given and f"data.{k}" not in told})
     return OmegaConf.to_container(run.data, resolve=True)
 
 

@@ -22,37 +22,17 @@ def train(config: DictConfig) -> float | None:
     check_run_directory(config)
 
     import_keras()
-    from hydra.utils import instantiate
-
+    from resnet.cli.assembly import parts_of, trainer_of
     from resnet.fitting import fit
     from resnet.run.run import Run
     from resnet.training.distribution import workers_stay
-    from resnet.training.environment import prepare
 
-    prepare(config.seed, threads(config), config.trainer.precision, config.trainer.deterministic)
-    trainer = instantiate(config.trainer)  # it connects the workers, if there are several
+    trainer = trainer_of(config, threads(config))
     directory, changes_allowed = HydraConfig.get().runtime.output_dir, config.changes == "allow"
     run = Run(directory, record(config), trainer.strategy, started, changes_allowed)
     with run, workers_stay(trainer.strategy):
         if not run.result:
-            dataset = instantiate(config.data)
-            with trainer.scope():
-                shapes = {"input_shape": dataset.image_shape, "num_classes": dataset.num_classes}
-                model = instantiate(config.model, **shapes)
-                optimizer = instantiate(config.optimizer)
-                metrics = instantiate(config.metrics, _convert_="all")
-            fit(
-                model,
-                dataset,
-                optimizer,
-                schedule=instantiate(config.schedule),
-                augmentation=instantiate(config.augmentation),
-                loss=instantiate(config.loss),
-                metrics=metrics,
-                callbacks=instantiate(config.callbacks, _convert_="all"),
-                trainer=trainer,
-                run=run,
-            )
+            fit(**parts_of(config, trainer), trainer=trainer, run=run)
         return run.result["objective"]["value"]
 
 

@@ -3,13 +3,16 @@
 import ctypes
 import gc
 import os
+import platform
 import shlex
 import subprocess
 import sys
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("tensorflow", "keras", "hydra-core", "numpy")
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -45,6 +48,15 @@ def cores():
         return len(os.sched_getaffinity(0))
     except (AttributeError, OSError):  # macOS and Windows have no such call
         return os.cpu_count() or 1
+
+
+def versions():
+    """Python's, and those of the packages that decide what a run does, as far as they say them."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(Exception):
+            found[package] = version(package)
+    return found
 
 
 def git_commit(path):

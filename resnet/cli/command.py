@@ -141,9 +141,25 @@ def _last_of_each(before, now):
 
 def finished_run(config: DictConfig) -> Path:
     """The directory `config.run`. Raises ConfigError, or UserError, unless a finished run lies there."""
+    return RunDirectory.finished(named_run(config)).path
+
+
+def named_run(config: DictConfig) -> str:
+    """`config.run`. Raises ConfigError where it is missing."""
     if OmegaConf.is_missing(config, "run"):
-        raise ConfigError("run is missing: give run=DIR, the directory of a finished run")
-    return RunDirectory.finished(str(config.run)).path
+        raise ConfigError("run is missing: give run=DIR, the directory of a run")
+    return str(config.run)
+
+
+def run_config(config: DictConfig, directory: Path) -> DictConfig:
+    """The configuration of the run in `directory`, with the data of `config`.
+
+    `config.data` is a data node of its own, or what changes in that of the run.
+    """
+    run = OmegaConf.create(RunDirectory(directory).config_text())
+    given = config.get("data") or {}
+    run.data = given if "_target_" in given else OmegaConf.merge(run.data, given)
+    return run
 
 
 def check_run_directory(config: DictConfig) -> None:

@@ -151,6 +151,7 @@ RANGES: dict[str, Any] = {
     "k": Count,
     "minutes": Positive,
     "keep": Count,
+    "first_steps": Count,
     "steps": Annotated[list[Count], Field(min_length=2, max_length=2)],
 }
 

@@ -32,20 +32,26 @@ class RunDirectory:
         self.classes = self.path / "class_names.json"
         self.split = self.path / "split.npz"
         self.predictions = self.path / "predictions.npz"
-        self.receipt = self.path / "receipt.json"
         self.summary = self.path / "summary.txt"
         self.architecture = self.path / "architecture.svg"
         self._result = self.path / "result.json"
+        self._receipt = self.path / "receipt.json"
 
     def __str__(self):
         return str(self.path)
 
     @classmethod
-    def finished(cls, path):
-        """The run at `path`. Raises UserError unless a finished run lies there."""
+    def begun(cls, path):
+        """The run at `path`. Raises UserError unless one lies there."""
         run = cls(path)
         if not run.has_begun:
             raise UserError(f"run={path}: there is no run; expected {run.path / CONFIG}")
+        return run
+
+    @classmethod
+    def finished(cls, path):
+        """The run at `path`. Raises UserError unless a finished run lies there."""
+        run = cls.begun(path)
         if not run.model.is_file():
             raise UserError(f"run={path}: not finished yet, for there is no {run.model}")
         return run
@@ -79,6 +85,21 @@ class RunDirectory:
 
     def write_result(self, result):
         replace_text(self._result, json.dumps(result, indent=2) + "\n")
+
+    def receipt(self):
+        """What receipt.json holds, see `callbacks.Receipt`. Raises UserError where it cannot be read."""
+        try:
+            return json.loads(self._receipt.read_text("utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(
+                f"run={self}: there is no {self._receipt.name}, so no step can be repeated\n"
+                "a run leaves one by callbacks.receipt, see conf/callbacks/default.yaml"
+            ) from error
+        except ValueError as error:
+            raise UserError(f"{self._receipt} is no JSON: {error}") from error
+
+    def write_receipt(self, receipt):
+        replace_text(self._receipt, json.dumps(receipt, indent=2) + "\n")
 
     def epochs(self):
         """The whole rows of metrics.csv, a dict of floats each; the file may be growing."""

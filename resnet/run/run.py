@@ -1,10 +1,8 @@
 """One training in one directory: who holds it, how it goes on, and what it leaves there."""
 
 import logging
-import platform
 import time
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +12,7 @@ from omegaconf import OmegaConf
 
 from resnet.errors import UserError
 from resnet.files import replace_text, replacing
-from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command
+from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command, versions
 from resnet.run import split
 from resnet.run.callbacks.base import in_order
 from resnet.run.callbacks.tensorboard import TensorBoard
@@ -24,7 +22,6 @@ from resnet.run.record import split_text
 from resnet.training.distribution import everyone, is_chief, single
 
 log = logging.getLogger(__name__)
-PACKAGES = ("tensorflow", "keras", "hydra-core", "numpy")
 NO_RECORD = {"config.yaml": "{}\n", "overrides.yaml": "[]\n"}
 
 
@@ -195,7 +192,7 @@ class Run:
             "replicas": self.strategy.num_replicas_in_sync,
             "seed": trainer.seed,
             "git_commit": git_commit(__file__),
-            "versions": {"python": platform.python_version(), **versions()},
+            "versions": versions(),
         }
         if self.chief:
             self.directory.write_result(self.result)
@@ -304,15 +301,6 @@ def decoration(what):
         raise
     except Exception as error:
         log.warning("no picture of %s: %s: %s", what, type(error).__name__, error)
-
-
-def versions():
-    """Those of the packages that decide what a run does, as far as they say them."""
-    found = {}
-    for package in PACKAGES:
-        with suppress(Exception):
-            found[package] = version(package)
-    return found
 
 
 def leave_the_log_to_the_chief():

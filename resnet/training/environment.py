@@ -1,13 +1,20 @@
 """What a training sets for its whole process: threads, precision, determinism and seeds."""
 
 import logging
+import os
+import platform
 
 import keras
 import tensorflow as tf
 
+from resnet.process import cores, git_commit, versions
 from resnet.training.distribution import use_threads
 
 log = logging.getLogger(__name__)
+# What oneDNN and Eigen choose their arithmetic by, and the variables that tell oneDNN otherwise.
+BFLOAT16 = {"avx512_bf16", "amx_bf16"}
+FEATURES = {"avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "asimd", "bf16", "sve", *BFLOAT16}
+ONEDNN = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
 def prepare(seed=0, threads=None, precision="float32", deterministic=False):
@@ -46,9 +53,34 @@ def native_bfloat16():
         details = tf.config.experimental.get_device_details(gpus[0])
         capability = details.get("compute_capability", (0, 0))
         return f"compute capability {'.'.join(map(str, capability))}" if capability >= (8, 0) else None
+    return " and ".join(sorted(_cpu_words() & BFLOAT16)) or None
+
+
+def circumstances(strategy):
+    """What the last bits of a training depend on besides its configuration, texts and numbers by name.
+
+    `threads` are those of TensorFlow, be they its own choice.
+    """
+    threads = tf.config.threading.get_inter_op_parallelism_threads() or cores()
+    gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    return {
+        **versions(),
+        "commit": git_commit(__file__),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu": " ".join(sorted(_cpu_words() & FEATURES)),
+        "gpus": ", ".join(str(details.get("device_name")) for details in gpus),
+        **{name: os.environ.get(name) for name in ONEDNN},
+        "precision": precision_in_force(),
+        "threads": threads,
+        "replicas": strategy.num_replicas_in_sync,
+    }
+
+
+def _cpu_words():
+    """The words of Linux' description of the CPU; elsewhere none."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            words = set(file.read().split())
+            return set(file.read().split())
     except OSError:
-        return None
-    return " and ".join(sorted(words & {"avx512_bf16", "amx_bf16"})) or None
+        return set()

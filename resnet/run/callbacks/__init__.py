@@ -6,6 +6,16 @@ from resnet.run.callbacks.csv import MetricsCsv
 from resnet.run.callbacks.histograms import Histograms
 from resnet.run.callbacks.profile import Profile
 from resnet.run.callbacks.progress import Progress
+from resnet.run.callbacks.receipt import Receipt
 from resnet.run.callbacks.tensorboard import TensorBoard
 
-__all__ = ["Callback", "Checkpoints", "Histograms", "MetricsCsv", "Profile", "Progress", "TensorBoard"]
+__all__ = [
+    "Callback",
+    "Checkpoints",
+    "Histograms",
+    "MetricsCsv",
+    "Profile",
+    "Progress",
+    "Receipt",
+    "TensorBoard",
+]

@@ -1,0 +1,31 @@
+"""A training as a configuration describes it. This imports TensorFlow: call `command.import_keras` first."""
+
+from hydra.utils import instantiate
+
+from resnet.training.environment import prepare
+
+
+def trainer_of(config, threads):
+    """The trainer, which connects the workers if there are several; first the process is set for it."""
+    prepare(config.seed, threads, config.trainer.precision, config.trainer.deterministic)
+    return instantiate(config.trainer)
+
+
+def parts_of(config, trainer):
+    """What `resnet.fit` trains with this trainer: its arguments by name."""
+    dataset = instantiate(config.data)
+    with trainer.scope():
+        shapes = {"input_shape": dataset.image_shape, "num_classes": dataset.num_classes}
+        model = instantiate(config.model, **shapes)
+        optimizer = instantiate(config.optimizer)
+        metrics = instantiate(config.metrics, _convert_="all")
+    return {
+        "model": model,
+        "dataset": dataset,
+        "optimizer": optimizer,
+        "schedule": instantiate(config.schedule),
+        "augmentation": instantiate(config.augmentation),
+        "loss": instantiate(config.loss),
+        "metrics": metrics,
+        "callbacks": instantiate(config.callbacks, _convert_="all"),
+    }

@@ -1,0 +1,116 @@
+"""Whether the first steps of a run, repeated, are what its receipt says."""
+
+from typing import Annotated
+
+import keras
+from pydantic import BaseModel, Field, ValidationError
+
+from resnet.errors import UserError
+from resnet.run.record import flat
+
+# How far rounding carries losses apart at the first step, relative; it is allowed to grow so much a step.
+ROUNDING = {"float32": 1e-5, "bfloat16": 1e-2}
+GROWTH, MOST = 1.5, 0.05
+WRITERS = (
+    keras.callbacks.BackupAndRestore,
+    keras.callbacks.CSVLogger,
+    keras.callbacks.ModelCheckpoint,
+    keras.callbacks.RemoteMonitor,
+    keras.callbacks.TensorBoard,
+)
+
+
+class Receipt(BaseModel):
+    """What receipt.json holds: see `run.callbacks.Receipt`, which writes it."""
+
+    losses: Annotated[list[float], Field(min_length=1)]
+    weights_before: str
+    weights_after: str
+    images: int
+    circumstances: dict
+
+
+def read(run):
+    """The Receipt of a RunDirectory. Raises UserError where there is none that can be read."""
+    try:
+        return Receipt.model_validate(run.receipt())
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "all of it"
+        raise UserError(f"run={run}: its receipt is damaged: {where}: {fault['msg'].lower()}") from error
+
+
+def steering(callbacks):
+    """Those that a repetition needs: they may steer a training, and need no run and write no file."""
+    return {
+        name: callback
+        for name, callback in callbacks.items()
+        if not (getattr(callback, "needs_run", False) or isinstance(callback, WRITERS))
+    }
+
+
+def judge(said, found, deterministic, rows=(), history=()):
+    """Whether the repetition is the run, and sentences that say so.
+
+    Args:
+        said, found: the Receipt of the run and that of its repetition.
+        deterministic: whether both had `trainer.deterministic`.
+        rows: those of metrics.csv, floats by path.
+        history: of the repetition, see `run.record`.
+    """
+    differing = [
+        f"{name} is {found.circumstances.get(name)}, it was {said.circumstances.get(name)}"
+        for name in dict.fromkeys([*said.circumstances, *found.circumstances])
+        if said.circumstances.get(name) != found.circumstances.get(name)
+    ]
+    reasons = differing + ([] if deterministic else ["trainer.deterministic=false"])
+    if said.weights_before != found.weights_before and not differing:
+        return False, ["other: the weights before step 1 are not the run's"]
+    steps = f"{len(found.losses)} steps"
+    deviations = [abs(f - s) / max(abs(s), 1e-9) for s, f in zip(said.losses, found.losses, strict=True)]
+    first = next((i for i, deviation in enumerate(deviations) if deviation), None)
+    if (
+        first is None
+        and said.weights_before == found.weights_before
+        and said.weights_after == found.weights_after
+    ):
+        checked, wrong = _figures(rows, history)
+        if wrong:
+            return False, [f"other: {wrong}"]
+        return True, [
+            f"the same bit for bit: losses of {steps}, weights before and after"
+            + (f", epochs 1 to {checked} of metrics.csv" if checked else "")
+        ]
+    tolerance = ROUNDING.get(found.circumstances["precision"], ROUNDING["float32"])
+    beyond = next((i for i, d in enumerate(deviations) if d > min(tolerance * GROWTH**i, MOST)), None)
+    if reasons and beyond is None:
+        return True, [
+            f"the same within rounding: losses of {steps}, at most {max(deviations):.1e} of a loss apart",
+            f"not to the last bit, for {'; '.join(reasons)}",
+        ]
+    i = first if beyond is None else beyond
+    what = (
+        "the losses are the same, but not the weights after the last step"
+        if i is None
+        else f"the loss of step {i + 1} is {found.losses[i]!r}, it was {said.losses[i]!r}: "
+        f"{deviations[i]:.1e} of it apart"
+    )
+    return False, [
+        f"other: {what}",
+        *([f"more than rounding explains, though {'; '.join(reasons)}"] if reasons else []),
+    ]
+
+
+def _figures(rows, history):
+    """How many epochs are in both, from the first on, and the first figure that differs in words, or None."""
+    count = 0
+    for said, record in zip(rows, history, strict=False):
+        found = flat({name: value for name, value in record.items() if name != "time"})
+        if said.get("step") != found["step"]:
+            break
+        count += 1
+        for name in dict.fromkeys([*said, *found]):
+            if said.get(name) != found.get(name):
+                value, was = found.get(name, "absent"), said.get(name, "absent")
+                return count, f"{name} of epoch {count} in metrics.csv is {was}, repeated it is {value}"
+    return count, None

@@ -1,0 +1,70 @@
+"""What it takes to repeat the first steps of a run, and to see that they are the same."""
+
+import hashlib
+
+import numpy as np
+
+from resnet.run.callbacks.base import Callback
+from resnet.training.environment import circumstances
+
+
+class Receipt(Callback):
+    """receipt.json: losses of the first steps, hashes of the weights before and after, and where that was.
+
+    `verify.py` repeats these steps by a run's configuration and compares. A training of fewer steps, or one
+    that was cut off before, leaves a receipt of those.
+
+    Args:
+        first_steps: how many.
+    """
+
+    chief_only = False  # calls end at the same step for all workers, who read the weights together
+    needs_run = False
+
+    def __init__(self, first_steps=20):
+        super().__init__()
+        self.first_steps = first_steps
+        self.losses, self.before, self.after = [], None, None
+
+    def steps_to_next(self, step):
+        """Until the last of the first steps is done."""
+        return self.first_steps - step if step < self.first_steps else None
+
+    def on_train_begin(self, logs=None):
+        if self.trainer.step == 0:
+            self.losses, self.before = [], fingerprint(self.trainer.model)
+
+    def on_train_batch_end(self, batch, logs=None):
+        # A run that goes on from a checkpoint without this has no beginning to tell of.
+        if self.before is None or self.trainer.step > self.first_steps:
+            return
+        self.losses += self.trainer.losses.tolist()
+        self.after = fingerprint(self.trainer.model)
+        if self.run and self.trainer.chief:
+            self.run.directory.write_receipt(self.receipt())
+
+    def receipt(self):
+        """What receipt.json holds: JSON keeps a float32 loss to the last bit."""
+        return {
+            "losses": self.losses,
+            "weights_before": self.before,
+            "weights_after": self.after,
+            "images": self.trainer.dataset.train.checksum,
+            "circumstances": circumstances(self.trainer.strategy),
+        }
+
+    def state(self):
+        return {"losses": self.losses, "before": self.before, "after": self.after}
+
+    def restore(self, state):
+        vars(self).update(state)
+
+
+def fingerprint(model):
+    """SHA-256 of all weights of a model in their order: shape, kind and bytes of each."""
+    digest = hashlib.sha256()
+    for variable in model.variables:
+        array = np.ascontiguousarray(variable)
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
