@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from resnet.cli.check import check_node
 from resnet.cli.command import command, finished_run, import_keras
 from resnet.run.directory import RunDirectory
+
+
+READING = ("image_size", "channels", "resize")  # how pictures are brought to the network's size
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -26,26 +30,49 @@ def evaluate(config: DictConfig) -> None:
     network = trained.load(directory)
     dataset = instantiate(data)
     network.check(dataset)
-    probabilities = evaluation.predict(network.model, dataset.test, network.preprocessing, flip=config.flip)
-    scores = evaluation.score(probabilities, dataset.test.labels, dataset.class_names)
+    test = test_images(config, RunDirectory(directory), dataset)
+    probabilities = evaluation.predict(network.model, test, network.preprocessing, flip=config.flip)
+    scores = evaluation.score(probabilities, test.labels, dataset.class_names)
     decay = float(sum(network.model.losses))
     report = {"loss": scores["cross_entropy"] + decay, "weight_decay": decay, **scores}
     output = Path(config.output)
     output.mkdir(parents=True)
     of = {"run": str(directory), "data": data, "flip": config.flip}
     (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n", "utf-8")
-    for name, picture in pictures.of_predictions(probabilities, dataset.test, dataset.class_names).items():
+    for name, picture in pictures.of_predictions(probabilities, test, dataset.class_names).items():
         (output / f"{name}.png").write_bytes(picture)
     show(report)
     print(f"in {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
 
 
 def data_config(config, directory):
-    """The run's own data node with what `config.data` changes in it, or `config.data` where it is whole."""
+    """The run's own data node with what `config.data` changes in it, or `config.data` where it is whole.
+
+    Other pictures are read as the run read its own, and all of them are test images, unless they come with a
+    test part or the command line says otherwise.
+    """
     run = OmegaConf.create(RunDirectory(directory).config_text())
     given = config.get("data") or {}
-    run.data = given if "_target_" in given else OmegaConf.merge(run.data, given)
+    if "_target_" not in given:
+        run.data = OmegaConf.merge(run.data, given)
+        return OmegaConf.to_container(run.data, resolve=True)
+    told = {override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task}
+    alike = {key: run.data[key] for key in READING if key in run.data} | {"test_split": None}
+    alike |= {"validation_split": 0.0}
+    changed = {key: alike[key] for key in alike if key in given and f"data.{key}" not in told}
+    run.data = OmegaConf.merge(given, changed)
     return OmegaConf.to_container(run.data, resolve=True)
+
+
+def test_images(config, run, dataset):
+    """The run's own test images, or those of the data that were given."""
+    from resnet.run import split
+
+    parts = split.load(run.split)
+    if not config.get("data"):
+        return split.own_test(dataset, parts)
+    split.warn_of_trained(dataset.test.hashes, parts, "images that are scored")
+    return dataset.test
 
 
 def show(report):
@@ -75,7 +102,7 @@ def show(report):
             f"{row['precision']:.2%}",
             f"{names[worst]} ({errors[worst]:,})" if errors[worst] else "",
         )
-    Console().print(table)
+    Console(markup=False, emoji=False, highlight=False).print(table)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Say what a finished run takes pictures for: `python predict.py --help`."""
 
+import os
 import sys
-from glob import glob
 from pathlib import Path
 
 import hydra
@@ -21,6 +21,7 @@ def predict(config: DictConfig) -> None:
     import numpy as np
 
     from resnet.errors import UserError
+    from resnet.listing import printable
     from resnet.report import evaluation
     from resnet.run import trained
 
@@ -37,28 +38,52 @@ def predict(config: DictConfig) -> None:
         probabilities = evaluation.predict(
             network.model, np.stack(list(images.values())), network.preprocessing
         )
-        width = max(len(str(path)) for path in images)
-        for path, row in zip(images, probabilities, strict=True):
-            print(f"{path!s:{width}}  {network.class_names[row.argmax()]}  {row.max():.2%}")
+        names = [printable(path) for path in images]
+        width = max(map(len, names))
+        for name, row in zip(names, probabilities, strict=True):
+            print(f"{name:{width}}  {network.class_names[row.argmax()]}  {row.max():.2%}")
     if failed:
         sys.exit(1)
 
 
 def find(config):
-    """The files that `config.images` names, in its order; hidden ones in a folder are left out."""
+    """The files that `config.images` names, in its order, each once.
+
+    A folder, named or met by a glob, stands for what lies in and below it; hidden and system files are left
+    out of it.
+    """
     if OmegaConf.is_missing(config, "images"):
         raise ConfigError("images is missing: give images='[a.png,b.jpg]', a folder or a glob")
     given = config.images if OmegaConf.is_list(config.images) else [config.images]
     paths = []
     for name in map(str, given):
-        if Path(name).is_dir():
-            found = [p for p in sorted(Path(name).rglob("*")) if p.is_file() and p.name[0] != "."]
-        else:
-            found = [Path(name)] if Path(name).exists() else sorted(map(Path, glob(name, recursive=True)))
+        found = [path for start in _named(name) for path in _files(start)]
         if not found:
             raise ConfigError(f"images={name}: there is no such file, nor a folder or glob that holds one")
         paths += found
-    return paths
+    return list(dict.fromkeys(paths))
+
+
+def _named(name):
+    """The paths that a name or glob stands for; `**` does not go through links, which may lead in circles."""
+    path = Path(name)
+    if os.path.lexists(path):
+        return [path]
+    from resnet.listing import is_system
+
+    try:
+        found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    except ValueError as error:
+        raise ConfigError(f"images={name}: {error}") from error
+    return [p for p in found if not any(is_system(part) and part not in path.parts for part in p.parts)]
+
+
+def _files(path):
+    if not path.is_dir():
+        return [path]
+    from resnet.listing import files
+
+    return files(path)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ PLACES = {
     "Trainer": "resnet.training.trainer",
 }
 
-__all__ = [*ROOMS, *PLACES]  # noqa: PLE0604
+__all__ = [*ROOMS, *PLACES]
 
 
 def __getattr__(name):

@@ -56,8 +56,8 @@ def fit(
     if run is None:
         trainer.fit(callbacks)
         return trainer
-    run.describe(trainer)
     run.resume(trainer)
+    run.describe(trainer)
     trainer.fit(run.attach(callbacks))
     run.finish(trainer)
     return trainer

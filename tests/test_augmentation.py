@@ -39,7 +39,7 @@ TRANSFORMS = {
     "crop_flip reflect": lambda: augmentation.crop_flip(fill="reflect"),
     "alternating_flip": augmentation.alternating_flip,
     "image_data_generator": lambda: augmentation.image_data_generator(**EVERYTHING),
-    "cutout": augmentation.cutout,
+    "cutout": lambda: augmentation.cutout(1),
     "mixup": augmentation.mixup,
     "cutmix": augmentation.cutmix,
     "randaugment": augmentation.randaugment,
@@ -346,6 +346,17 @@ def test_cutout_is_one_square_around_any_pixel():
     np.testing.assert_array_equal(holes.sum((1, 2)), heights * widths)
     assert set(heights) | set(widths) <= {3, 4, 5, 6}
     assert np.mean(heights == 6) == pytest.approx(15 / 20, abs=0.2)
+
+
+@pytest.mark.parametrize(("size", "shape"), [(8, (8, 8)), (16, (8, 8)), (16, (8, 12)), (40, (32, 32))])
+def test_cutout_of_whole_pictures_is_refused(size, shape):
+    whole = tf.ones([4, *shape, 3])
+    with pytest.raises(
+        UserError, match=rf"augmentation.size={size}: .*{shape[0]}x{shape[1]}; .*half: {shape[0] // 2}"
+    ):
+        apply(augmentation.in_order([augmentation.cutout(size)]), images=whole)
+    left = apply(augmentation.cutout(max(shape) - 1), images=whole).images
+    assert np.all(tf.reduce_max(left, [1, 2, 3]) == 1)
 
 
 @pytest.mark.parametrize("mix", [augmentation.mixup(1.0), augmentation.cutmix(1.0)])

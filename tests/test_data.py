@@ -1,13 +1,17 @@
 import hashlib
 import inspect
 import io
+import json
 import logging
 import os
 import pickle
 import tarfile
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import scipy.io
 from hydra.utils import instantiate
 from keras.src.datasets import cifar10 as keras_cifar10
 from keras.src.datasets import cifar100 as keras_cifar100
@@ -16,7 +20,8 @@ from sklearn.neighbors import NearestCentroid
 
 from resnet.cli.command import command
 from resnet.data import archive, cifar, cifar10, cifar100, digits, image_folder, npz, safe_pickle, synthetic
-from resnet.data.image_folder import read_picture
+from resnet.data.layout import parts
+from resnet.data.picture import read_picture
 from resnet.errors import UserError
 
 OPTIONS = {
@@ -188,6 +193,24 @@ def test_channel_statistics():
     np.testing.assert_allclose(dataset.normalization.std, pixels.std((0, 1, 2)), atol=1e-6)
 
 
+def test_a_constant_channel_becomes_nothing(tmp_path, caplog):
+    saved = arrays()
+    saved["x_train"][..., 1] = 77
+    saved["x_test"][..., 1] = 78
+    np.savez(tmp_path / "data.npz", **saved)
+    dataset = npz(str(tmp_path / "data.npz"), **OPTIONS | {"normalization": "channel"})
+    assert "channel 1 is the same in all training images" in caplog.text
+    pixels = dataset.train.images / 255.0
+    expected = [pixels[..., 0].std(), 1, pixels[..., 2].std()]
+    np.testing.assert_allclose(dataset.normalization.std, expected, atol=1e-6)
+    seen = [
+        dataset.normalization(split.images.astype(np.float32))[..., 1]
+        for split in (dataset.train, dataset.test)
+    ]
+    np.testing.assert_allclose(seen[0], 0, atol=1e-6)
+    np.testing.assert_allclose(seen[1], 1 / 255, atol=1e-6)
+
+
 def test_impossible_size():
     with pytest.raises(UserError, match="data.train_size"):
         digits(**OPTIONS | {"train_size": 10_000})
@@ -259,21 +282,6 @@ def test_crop_keeps_the_middle_and_stretch_keeps_all(tmp_path):
     np.testing.assert_array_equal(stretched, picture[..., :1])
 
 
-def test_pictures_lie_as_their_camera_says(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
-    photograph(tmp_path / "turned.jpg", 100, (64, 64), exif=exif)
-    image = read_picture(tmp_path / "turned.jpg", 16, 1, "crop").astype(int)
-    assert image[-1].mean() - image[0].mean() > 10
-    assert np.ptp(image[8]) < 5
-
-
-def test_sixteen_bits_become_eight(tmp_path):
-    Image.fromarray(np.full((8, 8), 30_000, np.uint16)).save(tmp_path / "deep.png")
-    image = read_picture(tmp_path / "deep.png", 8, 3, "crop")
-    np.testing.assert_array_equal(image, 30_000 // 257)
-
-
 def test_unreadable_files_are_named_and_skipped_only_when_told(photographs, caplog):
     (photographs / "dark" / "notes.txt").write_text("text")
     whole = (photographs / "light" / "1.png").read_bytes()
@@ -308,7 +316,7 @@ def train_alone(root):
     [
         (empty_class, "no pictures of empty"),
         (one_class, "found 1 folders; expected two"),
-        (train_alone, "train/ alone"),
+        (train_alone, "found train/ beside dark/, light/; expected train/ and test/"),
     ],
 )
 def test_folders_of_another_shape(change, words, photographs):
@@ -335,12 +343,231 @@ def test_what_a_source_refuses_is_said_without_hydra_around_it(tmp_path, capsys,
 
 def test_too_few_pictures_to_split(tmp_path):
     photograph(tmp_path / "a" / "0.png", 10)
-    for i in range(9):
-        photograph(tmp_path / "b" / f"{i}.png", 200)
-    with pytest.raises(UserError, match="class 0 has one image"):
+    for i in range(8):
+        photograph(tmp_path / "b" / f"{i}.png", 200, (40 + i, 30))
+    with pytest.raises(UserError, match="class a has one image"):
         image_folder(str(tmp_path), **OPTIONS)
+    photograph(tmp_path / "a" / "1.png", 15)
     with pytest.raises(UserError, match="data.test_split: 1 of 10 .* 2 to 8 can"):
         image_folder(str(tmp_path), test_split=0.1, **OPTIONS)
+
+
+def write_classes(root, counts, first=0):
+    """Pictures of noise, all different: those of the first class are dark, the others light."""
+    for number, (name, count) in enumerate(counts.items()):
+        for i in range(count):
+            noise = np.random.default_rng([first, number, i]).integers(0, 100, (8, 8, 3), np.uint8)
+            path = root / name / f"{i:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(noise + (0 if number == 0 else 150)).save(path)
+
+
+def levels_agree_with_labels(split):
+    return np.array_equal(split.images.mean((1, 2, 3)) > 125, split.labels > 0)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Train", "Test"),
+        ("TRAIN", "TEST", "VAL"),
+        ("training", "testing", "validation"),
+        ("seg_train", "seg_test"),
+        ("training_set", "test_set", "valid_set"),
+        ("trainset", "testset"),
+        ("train2017", "test2017", "val2017"),
+        ("TrainImages", "TestImages"),
+        ("Training Data", "Testing Data"),
+        ("flower_training", "flowers_test"),
+    ],
+)
+def test_parts_go_by_many_names(names, tmp_path):
+    sizes = dict(zip(("train", "test", "validation"), (4, 3, 2), strict=True))
+    for first, (name, count) in enumerate(zip(names, sizes.values(), strict=False)):
+        write_classes(tmp_path / name, {"cat": count, "dog": count}, first)
+    dataset = image_folder(str(tmp_path), 8, **OPTIONS)
+    assert dataset.class_names == ["cat", "dog"]
+    found = {part: len(split) for part, split in dataset.parts.items()}
+    assert found == {part: 2 * n for part, n in sizes.items() if part in found}
+    assert len(found) == len(names)
+    assert all(map(levels_agree_with_labels, dataset.parts.values()))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["bullet_train", "bus", "car"],
+        ["bullet_train", "steam_train"],
+        ["control", "contest"],
+        ["trainer", "valley", "testament"],
+        ["cat", "dog"],
+    ],
+)
+def test_classes_are_no_parts(names):
+    assert parts("here", names) == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["train", "Training", "test"], "train/, Training/ all mean train"),
+        (["train1", "train2"], "train1/, train2/ all mean train"),
+        (["cats_train", "dogs_train", "cats_test", "dogs_test"], "cats_train/, dogs_train/ all mean train"),
+        (["train", "test", "cat"], "found train/, test/ beside cat/"),
+        (["seg_train", "seg_test", "seg_pred"], "found seg_train/, seg_test/ beside seg_pred/"),
+        (["test", "cat", "dog"], "found test/ beside cat/, dog/"),
+        (["train"], "found train/ alone"),
+        (["test", "val"], "found test/, val/ alone"),
+    ],
+)
+def test_what_could_be_parts_or_classes_is_refused(names, words):
+    with pytest.raises(UserError, match=f"here: {words}; expected train/ and test/"):
+        parts("here", names)
+
+
+def test_an_archive_in_a_folder_of_its_own_name(tmp_path):
+    for first, part in enumerate(("seg_train", "seg_test")):
+        write_classes(tmp_path / part / part, {"cat": 3, "dog": 3}, first)
+    dataset = image_folder(str(tmp_path), 8, **OPTIONS)
+    assert dataset.class_names == ["cat", "dog"]
+    assert (len(dataset.train), len(dataset.test)) == (6, 6)
+
+
+def test_validation_alone_is_for_testing(tmp_path, caplog):
+    for first, part in enumerate(("training", "validation")):
+        write_classes(tmp_path / part, {"cat": 4 - first, "dog": 4 - first}, first)
+    with caplog.at_level(logging.INFO):
+        dataset = image_folder(str(tmp_path), 8, **OPTIONS)
+    assert {part: len(split) for part, split in dataset.parts.items()} == {"train": 8, "test": 6}
+    assert "validation is for testing" in caplog.text
+
+
+def test_given_validation_images_come_before_a_share_of_the_training(tmp_path, caplog):
+    for first, part in enumerate(("train", "val", "test")):
+        write_classes(tmp_path / part, {"cat": 5 - first, "dog": 5 - first}, first)
+    with caplog.at_level(logging.INFO):
+        dataset = image_folder(str(tmp_path), 8, **OPTIONS | {"validation_split": 0.2})
+    sizes = {part: len(split) for part, split in dataset.parts.items()}
+    assert sizes == {"train": 10, "validation": 8, "test": 6}
+    assert "data.validation_split=0.2 is not used" in caplog.text
+
+
+HIDDEN = [".git", "@eaDir", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found", "#recycle"]
+
+
+def test_what_systems_leave_behind_is_passed_over(tmp_path, caplog):
+    write_classes(tmp_path, {"cat": 5, "dog": 5})
+    for folder in (tmp_path, tmp_path / "cat", tmp_path / "dog" / "below"):
+        for name in HIDDEN:
+            photograph(folder / name / "thumbnail.png", 250)
+        for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._000.png"):
+            (folder / name).write_bytes(b"no picture")
+    dataset = image_folder(str(tmp_path), 8, **OPTIONS)
+    assert dataset.class_names == ["cat", "dog"]
+    assert len(dataset.train) + len(dataset.test) == 10
+    assert caplog.records == []
+
+
+def test_links_lead_to_pictures(tmp_path):
+    write_classes(tmp_path / "elsewhere", {"cat": 4, "dog": 4, "more": 2})
+    (tmp_path / "here" / "cat").mkdir(parents=True)
+    for path in (tmp_path / "elsewhere" / "cat").iterdir():
+        (tmp_path / "here" / "cat" / path.name).symlink_to(path)
+    (tmp_path / "here" / "dog").symlink_to(tmp_path / "elsewhere" / "dog")
+    (tmp_path / "elsewhere" / "dog" / "more").symlink_to("../more")
+    dataset = image_folder(str(tmp_path / "here"), 8, **OPTIONS)
+    assert len(dataset.train) + len(dataset.test) == 10
+    assert np.bincount(np.concatenate([dataset.train.labels, dataset.test.labels])).tolist() == [4, 6]
+
+
+def test_links_in_a_circle_end(tmp_path, caplog):
+    write_classes(tmp_path, {"cat": 4, "dog": 4})
+    (tmp_path / "cat" / "self").symlink_to(".")
+    (tmp_path / "cat" / "above").symlink_to("..")
+    for i in range(12):  # each leads to all
+        (tmp_path / "dog" / f"{i}").mkdir()
+        for j in range(12):
+            (tmp_path / "dog" / f"{i}" / f"to {j}").symlink_to(f"../{j}")
+    dataset = image_folder(str(tmp_path), 8, **OPTIONS)
+    assert len(dataset.train) + len(dataset.test) == 8
+    for name in ("self", "above"):
+        assert f"{tmp_path / 'cat' / name} is passed over" in caplog.text
+
+
+def test_a_link_to_nowhere_is_named(tmp_path, caplog):
+    write_classes(tmp_path, {"cat": 5, "dog": 5})
+    (tmp_path / "cat" / "dangling.png").symlink_to("nowhere.png")
+    with pytest.raises(
+        UserError, match=r"dangling.png: a link to nowhere; 1 of 11 files .*\n.*skip_unreadable"
+    ):
+        image_folder(str(tmp_path), 8, **OPTIONS)
+    caplog.clear()
+    dataset = image_folder(str(tmp_path), 8, skip_unreadable=True, **OPTIONS)
+    assert len(dataset.train) + len(dataset.test) == 10
+    assert "dangling.png cannot be read: a link to nowhere" in caplog.text
+    (tmp_path / "emu").symlink_to("nowhere")
+    with pytest.raises(UserError, match="links to nowhere: emu"):
+        image_folder(str(tmp_path), 8, **OPTIONS)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    write_classes(tmp_path, {"cat": 5, "dog": 5})
+    os.mkfifo(tmp_path / "cat" / "pipe.png")
+    with pytest.raises(UserError, match="pipe.png: not a file"):
+        image_folder(str(tmp_path), 8, **OPTIONS)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named(tmp_path, monkeypatch):
+    write_classes(tmp_path, {"cat": 5, "dog": 5, "dog/locked": 2})
+    iterdir = Path.iterdir
+
+    def locked(path):  # root may look anywhere
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", locked)
+    with pytest.raises(UserError, match="dog/locked: a folder that cannot be looked into; 1 of 11 files"):
+        image_folder(str(tmp_path), 8, **OPTIONS)
+
+
+def test_pictures_beside_the_folders_are_counted(tmp_path, caplog):
+    for first, part in enumerate(("train", "test")):
+        write_classes(tmp_path / part, {"cat": 3, "dog": 3}, first)
+    for name in ("README.txt", "train/a.png", "train/b.png", "train/c.png", "train/d.png"):
+        photograph(tmp_path / f"{name}.png", 100)
+    image_folder(str(tmp_path), 8, **OPTIONS)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}: 1 files beside the folders are left out: README.txt.png",
+        f"{tmp_path}/train: 4 files beside the folders are left out: a.png.png, b.png.png, c.png.png, ...",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [(b"caf\xe9", "caf\\xe9"), ("café".encode(), "café"), (b"a\nb", "a\\x0ab"), (b"$0_$10",) * 2],
+)
+def test_class_names_can_always_be_printed(raw, name, tmp_path):
+    write_classes(tmp_path, {os.fsdecode(raw): 5, "other": 5})
+    dataset = image_folder(str(tmp_path), 8, **OPTIONS)
+    name = name.decode() if isinstance(name, bytes) else name
+    assert name in dataset.class_names
+    assert json.loads(json.dumps(dataset.class_names, ensure_ascii=False).encode()) == dataset.class_names
+    (tmp_path / os.fsdecode(raw) / os.fsdecode(b"\xff.png")).write_bytes(b"no picture")
+    with pytest.raises(UserError) as refused:
+        image_folder(str(tmp_path), 8, **OPTIONS)
+    assert f"{name}/\\xff.png: not a picture; 1 of 11 files" in str(refused.value)
+    assert str(refused.value).encode().count(b"\n") == 1
+
+
+def test_doubts_about_pictures_are_counted(tmp_path, caplog):
+    write_classes(tmp_path, {"cat": 5, "dog": 5})
+    for i in range(4):
+        Image.fromarray(np.full((8, 8), 1000 + i, np.uint16)).save(tmp_path / "cat" / f"deep {i}.png")
+    image_folder(str(tmp_path), 8, **OPTIONS)
+    found = [record.getMessage() for record in caplog.records if "16 bits" in record.getMessage()]
+    assert len(found) == 1
+    assert found[0].startswith(f"{tmp_path}/cat/deep 0.png and 3 more: 16 bits a value, none above")
 
 
 # Arrays in a file
@@ -389,12 +616,115 @@ def test_npz_of_grey_pictures_without_a_test_set(tmp_path):
         ({"x_test": np.zeros((8, 9, 9, 3), np.uint8)}, "differ in size"),
         ({"class_names": np.array(["a"])}, "1 class_names for labels to 3"),
         ({"y_train": np.array([print] * 40)}, "plain arrays.*pickle"),
+        (
+            {"x_train": np.zeros((40, 3, 16, 16), np.uint8)},
+            r"(?s)looks like \(N, C, H, W\).*transpose\(0, 2, 3, 1\)",
+        ),
+        ({"x_train": np.zeros((40, 1, 28, 28), np.uint8)}, "looks like"),
+        ({"x_train": np.zeros((40, 13, 64, 64), np.uint8)}, "looks like"),
+        (
+            {"y_train": 1 + np.arange(40) % 4, "y_test": 1 + np.arange(8) % 4},
+            "labels are 1 to 4; .*save y - 1",
+        ),
+        ({"y_train": np.arange(40) % 3}, "y_test has classes that y_train has not: 3$"),
+        ({"y_train": 2 * (np.arange(40) % 4)}, "y_test has classes that y_train has not: 1, 3$"),
+        (
+            {"y_train": 2 * (np.arange(40) % 4), "x_test": None, "y_test": None},
+            "y_train has none of class 1, 3, 5;",
+        ),
+        ({"class_names": np.array(list("abcdef"))}, "y_train has none of class e, f;"),
+        ({"y_test": None}, "no y_test"),
     ],
 )
 def test_npz_of_another_kind(changes, words, tmp_path):
     np.savez(tmp_path / "data.npz", **arrays(**changes))
     with pytest.raises(UserError, match=words):
         npz(str(tmp_path / "data.npz"), **OPTIONS)
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 3), (16, 16, 1), (5, 5, 200), (4, 4, 4), (64, 32, 13)])
+def test_channels_last_are_taken_as_they_are(shape, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, *shape), np.uint8)
+    np.savez(tmp_path / "data.npz", **arrays(x_train=images, x_test=images[:8]))
+    np.testing.assert_array_equal(npz(str(tmp_path / "data.npz"), **OPTIONS).train.images, images)
+
+
+def test_npz_with_validation_images(tmp_path, caplog):
+    saved = arrays()
+    given = saved | {
+        "x_validation": saved["x_test"] // 2,
+        "y_validation": saved["y_test"],
+        "weights": np.ones(3),
+    }
+    np.savez(tmp_path / "data.npz", **given)
+    dataset = npz(str(tmp_path / "data.npz"), **OPTIONS)
+    np.testing.assert_array_equal(dataset.validation.images, saved["x_test"] // 2)
+    assert "arrays that are not used: weights" in caplog.text
+
+
+def svhn(path, count, seed):
+    """A file as http://ufldl.stanford.edu/housenumbers has it: 10 stands for the digit 0."""
+    rng = np.random.default_rng(seed)
+    images, digits = rng.integers(0, 256, (count, 32, 32, 3), np.uint8), np.arange(count) % 10
+    labels = np.where(digits == 0, 10, digits).astype(np.uint8)[:, None]
+    scipy.io.savemat(path, {"X": images.transpose(1, 2, 3, 0), "y": labels}, do_compression=True)
+    return images, digits
+
+
+def test_svhn(tmp_path, caplog):
+    images, digits = svhn(tmp_path / "train_32x32.mat", 50, 0)
+    alone = npz(str(tmp_path / "train_32x32.mat"), **OPTIONS)
+    assert (len(alone.train), len(alone.test)) == (40, 10)
+    test_images, test_digits = svhn(tmp_path / "test_32x32.mat", 30, 1)
+    dataset = npz(str(tmp_path / "train_32x32.mat"), **OPTIONS)
+    np.testing.assert_array_equal(dataset.train.images, images)
+    np.testing.assert_array_equal(dataset.train.labels, digits)
+    np.testing.assert_array_equal(dataset.test.images, test_images)
+    np.testing.assert_array_equal(dataset.test.labels, test_digits)
+    assert dataset.class_names == list("0123456789")
+
+
+def test_a_mat_with_the_names_of_an_npz(tmp_path):
+    saved = arrays()
+    scipy.io.savemat(tmp_path / "data.mat", {name: saved[name].astype(np.uint8) for name in saved})
+    with pytest.raises(UserError, match=r"y_train is uint8 \(1, 40\)"):  # MATLAB knows no vectors
+        npz(str(tmp_path / "data.mat"), **OPTIONS)
+    scipy.io.savemat(tmp_path / "data.mat", saved, oned_as="column")
+    np.testing.assert_array_equal(npz(str(tmp_path / "data.mat"), **OPTIONS).train.images, saved["x_train"])
+
+
+def test_files_of_other_kinds_say_what_is_expected(tmp_path):
+    (tmp_path / "a.csv").write_text("label,pixel0\n1,0\n")
+    photograph(tmp_path / "a.png", 100)
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"x_train": 1}))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x_train"] = np.zeros(3)
+    for name in ("a.csv", "a.png", "a.npy", "a.pkl", "a.h5"):
+        with pytest.raises(UserError) as refused:
+            npz(str(tmp_path / name), **OPTIONS)
+        assert str(refused.value) == (
+            f"data.file={tmp_path / name} is not an .npz; "
+            "expected an .npz with x_train and y_train, or a .mat of MATLAB"
+        )
+    with pytest.raises(UserError, match="is a folder; .*data=image_folder"):
+        npz(str(tmp_path), **OPTIONS)
+
+
+def test_a_mat_that_cannot_be_read(tmp_path):
+    with h5py.File(tmp_path / "new.mat", "w", userblock_size=512) as file:
+        file["X"] = np.zeros(3)
+    header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
+    with (tmp_path / "new.mat").open("r+b") as file:
+        file.write(header)
+    with pytest.raises(UserError, match="MATLAB 7.3, which is HDF5; save it with -v7"):
+        npz(str(tmp_path / "new.mat"), **OPTIONS)
+    (tmp_path / "text.mat").write_bytes(b"text" * 100)
+    with pytest.raises(UserError, match="text.mat: not a .mat that can be read"):
+        npz(str(tmp_path / "text.mat"), **OPTIONS)
+    scipy.io.savemat(tmp_path / "odd.mat", {"X": np.zeros((3, 3)), "y": np.ones(3)})
+    with pytest.raises(UserError, match=r"expected X of \(H, W, C, N\)"):
+        npz(str(tmp_path / "odd.mat"), **OPTIONS)
 
 
 @pytest.mark.parametrize("damage", ["missing", "text", "short", "flipped", "npy"])

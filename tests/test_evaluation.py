@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from evaluate import show
 from resnet.data import Normalization, Preprocessing
 from resnet.models import resnet_v1
 from resnet.report import evaluation
@@ -62,3 +63,13 @@ def test_top5_and_a_class_without_images():
     ranks = (probabilities > probabilities[np.arange(400), labels][:, None]).sum(1)
     assert scores["top5_accuracy"] == pytest.approx((ranks < 5).mean())
     assert scores["per_class"][7]["images"] == 0
+
+
+def test_a_report_shows_names_as_they_are(capsys):
+    names = ["[bold]a[/bold]", "[/]", ":smile:", "b[0]"]
+    probabilities = np.eye(4)[[1, 2, 3, 0]] * 0.9 + 0.025
+    report = {"loss": 1.0, "weight_decay": 0.0, **evaluation.score(probabilities, np.arange(4), names)}
+    show(report)
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split()[0] for row in rows] == names
+    assert [row.split()[-2] for row in rows] == names[1:] + names[:1]

@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from resnet.data.dataset import Split
@@ -101,6 +102,12 @@ def test_confusion_counts_each_cell():
     assert colours[0, 1] == pytest.approx(2 / 7)
 
 
+def test_confusion_of_nothing_but_errors_ends_at_all_of_them():
+    axes, bar = figures.confusion([[0, 2, 0], [0, 0, 3], [4, 0, 0]], ["a", "b", "c"]).axes
+    assert axes.images[-1].norm.vmax == 1
+    assert bar.get_yticklabels()[-1].get_text() == "100%"
+
+
 def test_confusion_of_many_classes_lists_the_most_frequent():
     matrix = np.diag(np.full(100, 50))
     matrix[3, 7], matrix[9, 2] = 20, 10
@@ -160,3 +167,24 @@ def test_many_groups_differ_in_dashes_or_marker_without_colour():
     groups = [(str(i), "", [epochs([0.5])], []) for i in range(20)]
     _, held_out, *_ = figures.compare(groups, "test/accuracy").axes
     assert len({(line.get_linestyle(), line.get_marker()) for line in held_out.lines}) == 20
+
+
+@pytest.mark.parametrize("name", ["$0_$10", "$x$", r"\$5 and \$6", "a_b^{c", "$\\frac$"])
+def test_names_stand_in_the_pictures_as_they_are(name):
+    names = [name, "other"]
+    images, labels = np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.1, 0.9], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
+    many = np.arange(900).reshape(30, 30)
+    pictures = [
+        figures.grid(images, [name] * 4, title=name),
+        figures.mistakes(Split(images, labels), probabilities, names),
+        figures.confusion(np.array([[3, 1], [2, 4]]), names),
+        figures.confusion(many, [name] * 30),
+        figures.curves(EPOCHS, name),
+        figures.compare([("A", name, [EPOCHS], []), ("B", "other", [EPOCHS], [])], "test/accuracy"),
+    ]
+    for figure in pictures:
+        figures.png(figure)
+        shown = [text for text in figure.findobj(Text) if figures.short(name, 10)[:5] in text.get_text()]
+        assert shown
+        assert not any(text.get_parse_math() for text in shown)

@@ -7,25 +7,28 @@ import faulthandler
 import gzip
 import hashlib
 import io
+import itertools
 import json
+import logging
 import os
 import pickle
 import pickletools
 import resource
+import shutil
 import struct
 import sys
 import tarfile
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import Literal, NamedTuple, get_args, get_origin
 
 import hydra
 import numpy as np
 import pytest
 import tensorflow as tf
 from hydra.core.hydra_config import HydraConfig
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf, open_dict
 from PIL import Image
@@ -33,7 +36,7 @@ from PIL import Image
 from resnet.cli.check import check
 from resnet.cli.command import command
 from resnet.cli.ranges import ELSEWHERE, RANGES
-from resnet.data import archive, cifar
+from resnet.data import archive, cifar, image_folder
 from resnet.data.cifar import CIFAR10
 from resnet.errors import UserError
 from resnet.report import figures
@@ -481,3 +484,240 @@ def test_a_checkpoint_is_never_unpickled(watch, checkpoint, caplog):
         with watch():
             assert newest(Path(name))[1] == {"step": 7}
     assert [Path(record.args[0]).stem for record in caplog.records] == [f"step_{n:09}" for n in (10, 9, 8)]
+
+
+# Folders of pictures. A class is known by its levels, whatever its pictures are written as.
+
+CLASS_NAMES = [
+    "cat",
+    "dog",
+    "$0_$10",
+    "[bold]x",
+    "é",
+    "a b",
+    "~a=b,c",
+    "日本",
+    "-",
+    "a\nb",
+    os.fsdecode(b"caf\xe9"),
+]
+PART_NAMES = [
+    ("train", "test", "val"),
+    ("Train", "Test", "Validation"),
+    ("training", "testing", "validation"),
+    ("seg_train", "seg_test", "seg_val"),
+    ("TRAIN_SET", "TEST_SET", "VAL_SET"),
+    ("train2017", "test2017", "val2017"),
+]
+SYSTEM_FILES = [
+    ".a.png",
+    ".git/b.png",
+    "@eaDir/c.png",
+    "__MACOSX/d.png",
+    "Thumbs.db",
+    "$RECYCLE.BIN/e",
+    "desktop.ini",
+]
+WRITERS = {
+    "png": lambda pixels, path: Image.fromarray(pixels).save(path),
+    "jpg": lambda pixels, path: Image.fromarray(pixels).save(path, quality=95),
+    "gif": lambda pixels, path: Image.fromarray(pixels).save(path),
+    "bmp": lambda pixels, path: Image.fromarray(pixels).convert("RGB").save(path),
+    "webp": lambda pixels, path: Image.fromarray(pixels).convert("RGBA").save(path, lossless=True),
+    "tif": lambda pixels, path: Image.fromarray(pixels).convert("CMYK").save(path),
+    "16 bits.png": lambda pixels, path: Image.fromarray(pixels * np.uint16(257)).save(path),
+    "16 bits.tiff": lambda pixels, path: Image.fromarray(pixels * np.uint16(257)).save(path),
+    "32 bits.tif": lambda pixels, path: Image.fromarray(pixels * np.int32(2**31 // 256)).save(path),
+    "floats.tif": lambda pixels, path: Image.fromarray(pixels / np.float32(255)).save(path),
+    "palette.png": lambda pixels, path: Image.fromarray(pixels).convert("P").save(path),
+    "pgm": lambda pixels, path: Image.fromarray(pixels).save(path),
+    "no ending": lambda pixels, path: Image.fromarray(pixels).save(path, "png"),
+}
+BAND, WITHIN = 60, 20  # a class has the levels from 60 times its number + 15 on
+
+
+class Drawn(NamedTuple):
+    """What was drawn: how many pictures of each class by part, what must be named, whether it can be read."""
+
+    pictures: dict
+    unreadable: list
+    loose: list
+    ambiguous: bool
+
+
+@st.composite
+def picture(draw, label):
+    """Pixels of two levels of the class."""
+    width, height = draw(st.sampled_from([(8, 8), (20, 16), (9, 31), (64, 3)]))
+    pixels = np.full((height, width), BAND * label + 15, np.uint8)
+    pixels[: height // 2] += draw(st.integers(0, WITHIN))
+    pixels[height // 2 :] += draw(st.integers(0, WITHIN))
+    return pixels
+
+
+def draw_class(draw, folder, elsewhere, label, drawn, names):
+    """Write pictures of a class to `folder`, also further down and by links; returns how many."""
+    count, numbered = (
+        draw(st.integers(0, 2) if draw(st.integers(0, 30)) == 30 else st.integers(4, 8)),
+        itertools.count(),
+    )
+    folder.mkdir(parents=True)
+    for _ in range(count):
+        where = folder / draw(st.sampled_from(["", "", "", "below", "below/more", "train", "x.png"]))
+        where.mkdir(parents=True, exist_ok=True)
+        kind = draw(st.sampled_from(sorted(WRITERS)))
+        path = where / f"{draw(st.sampled_from(names))}{next(numbered)}.{kind}"
+        kept = (
+            elsewhere / f"{label} {len(list(elsewhere.iterdir()))}.{kind}"
+            if draw(st.integers(0, 4)) == 0
+            else path
+        )
+        WRITERS[kind](draw(picture(label)), kept)
+        if kept != path:
+            path.symlink_to(kept)
+        if draw(st.integers(0, 6)) == 0:
+            shutil.copy(path, where / f"copy of {path.name}")
+            count += 1
+    match draw(st.integers(0, 15)):
+        case 0:
+            (folder / "notes.txt").write_text("no picture")
+            drawn.unreadable.append("notes.txt")
+        case 1:
+            (folder / "lost.png").symlink_to("nowhere.png")
+            drawn.unreadable.append("lost.png")
+        case 2:
+            (folder / "round").symlink_to(draw(st.sampled_from([".", "..", "../.."])))
+        case 3:
+            linked = elsewhere / f"folder {len(list(elsewhere.iterdir()))}"
+            linked.mkdir()
+            WRITERS["png"](draw(picture(label)), linked / "a.png")
+            (folder / "linked").symlink_to(linked)
+            count += 1
+    return count
+
+
+def leave_behind(draw, folder):
+    for name in draw(st.lists(st.sampled_from(SYSTEM_FILES), max_size=2, unique=True)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"no picture")
+
+
+def draw_folder(draw, root):
+    """Write a data set to `root`/pictures."""
+    drawn = Drawn({}, [], [], draw(st.integers(0, 20)) == 20)
+    here, elsewhere = root / "pictures", root / "elsewhere"
+    elsewhere.mkdir()
+    classes = sorted(draw(st.lists(st.sampled_from(CLASS_NAMES), min_size=2, max_size=4, unique=True)))
+    names = draw(st.sampled_from(PART_NAMES))
+    parts = draw(
+        st.sampled_from([(), ("train", "test"), ("train", "test", "validation"), ("train", "validation")])
+    )
+    folders = {
+        part: here / dict(zip(("train", "test", "validation"), names, strict=True))[part] for part in parts
+    }
+    for part, folder in (folders or {"train": here}).items():
+        drawn.pictures[part] = [
+            draw_class(draw, folder / name, elsewhere, label, drawn, CLASS_NAMES)
+            for label, name in enumerate(classes)
+        ]
+        leave_behind(draw, folder / draw(st.sampled_from(["", classes[0]])))
+        if draw(st.integers(0, 8)) == 0:
+            (folder / "loose.png").write_bytes(b"")
+            drawn.loose.append("loose.png")
+    if drawn.ambiguous:
+        (here / ("one more" if folders else "test")).mkdir()
+    return classes, drawn
+
+
+def sides(dataset):
+    """The pixels of each class and part."""
+    return {
+        part: [
+            {image.tobytes() for image in split.images[split.labels == label]}
+            for label in range(dataset.num_classes)
+        ]
+        for part, split in dataset.parts.items()
+    }
+
+
+@given(data=st.data())
+def test_a_folder_of_pictures_is_read_whole_or_refused(data):
+    with tempfile.TemporaryDirectory() as name, messages() as said:
+        classes, drawn = draw_folder(data.draw, Path(name))
+        options = {
+            "image_size": data.draw(st.sampled_from([8, [12, 5]])),
+            "channels": data.draw(st.sampled_from([1, 3])),
+            "resize": data.draw(st.sampled_from(["crop", "stretch"])),
+            "skip_unreadable": data.draw(st.sampled_from([True, True, False])),
+            "test_split": data.draw(st.sampled_from([0.2, 0.3, 0.5]) | st.floats(0.05, 0.95)),
+            "validation_split": data.draw(st.sampled_from([0.0, 0.0, 0.3, 0.5])),
+            "seed": data.draw(st.integers(0, 9)),
+        }
+        try:
+            dataset = image_folder(str(Path(name, "pictures")), **ALL | options)
+        except UserError as error:
+            assert 1 <= len(str(error).splitlines()) <= 2
+            str(error).encode()
+            event("refused")
+            assert (
+                drawn.ambiguous
+                or (drawn.unreadable and not options["skip_unreadable"])
+                or any(0 in of_each for of_each in drawn.pictures.values())
+                or cannot_be_cut(str(error), drawn.pictures, options)
+            ), error
+            return
+    event("read")
+    assert not drawn.ambiguous
+    assert all(any(lost in line for line in said) for lost in (*drawn.unreadable, *drawn.loose))
+    assert all(name.isprintable() for name in dataset.class_names)
+    assert len(set(dataset.class_names)) == len(classes)
+    # Every picture is there, once, in its part, and in its class.
+    given = dict(drawn.pictures)
+    if "test" not in given and "validation" in given:
+        given["test"] = given.pop("validation")
+    cut_off = {"test", "validation"} - given.keys()
+    given["train"] = np.array(given["train"])
+    found = {part: np.bincount(split.labels, minlength=len(classes)) for part, split in dataset.parts.items()}
+    np.testing.assert_array_equal(
+        found["train"] + sum(found[p] for p in cut_off if p in found), given["train"]
+    )
+    for part in given.keys() - {"train"}:
+        np.testing.assert_array_equal(found[part], given[part])
+    for split in dataset.parts.values():
+        levels = split.images.mean((1, 2, 3))
+        np.testing.assert_array_equal(np.rint((levels - 15 - WITHIN / 2) / BAND), split.labels)
+    # Every class is on every side, and no picture on two sides of a cut.
+    assert all(count > 0 for of_each in found.values() for count in of_each)
+    pixels = sides(dataset)
+    for part in cut_off & pixels.keys():
+        assert not any(one & other for one, other in zip(pixels["train"], pixels[part], strict=True))
+
+
+def cannot_be_cut(error, pictures, options):
+    """Whether the refusal of a cut is right: for too few pictures, or too few that differ."""
+    counts = np.array(pictures["train"])
+    if "copies" in error:
+        return True
+    if error.startswith("data.validation_split"):
+        if "test" not in pictures and "validation" not in pictures:
+            counts = counts * (1 - options["test_split"]) - 1  # at most so many fewer than its share
+        return counts.min() < 2 or out_of_range(counts, options["validation_split"], slack=2)
+    return counts.min() < 2 or out_of_range(counts, options["test_split"])
+
+
+def out_of_range(counts, fraction, slack=0):
+    size, whole, classes = round(fraction * counts.sum()), counts.sum(), len(counts)
+    return not classes + slack <= size <= whole - classes - slack
+
+
+@contextmanager
+def messages():
+    """What the program logs."""
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("resnet").addHandler(handler)
+    try:
+        yield said
+    finally:
+        logging.getLogger("resnet").removeHandler(handler)

@@ -49,20 +49,16 @@ def test_installed_it_trains_from_anywhere(tmp_path):
     subprocess.run(pip, check=True)
     shutil.rmtree(source)
 
-    train = [
-        scripts / "resnet-train",
+    small = [
         "data=digits",
         "data.train_size=100",
         "data.test_size=50",
         "model.depth=8",
+        "trainer.max_steps=2",
     ]
-    more = ["hydra/callbacks=comparison", "augmentation=none,shift_flip", "trainer.max_steps=2"]
-    done = subprocess.run(
-        [train[0], "-m", *train[1:], *more, "hydra.sweep.dir=sweep"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    sweep = ["-m", "hydra/callbacks=comparison", "augmentation=none,shift_flip", "hydra.sweep.dir=sweep"]
+    command = [scripts / "resnet-train", *sweep, *small]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "sweep" / "1" / "model.keras").exists()
     assert (tmp_path / "sweep" / "comparison.md").exists()

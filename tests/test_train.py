@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import resnet.models.layers  # noqa: F401  registers the layers of saved models
 from resnet.data import Normalization, synthetic
-from resnet.data.image_folder import read_picture
+from resnet.data.picture import read_picture
 from tests.entry_point import TINY, result, run, train
 
 STEPS = "trainer.max_steps=3"

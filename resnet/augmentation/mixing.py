@@ -7,12 +7,22 @@ again when it goes on; only MixUp is as fast, and CutMix labels by the box asked
 import tensorflow as tf
 
 from resnet.augmentation.transform import Transform, each, fold_in, uniform
+from resnet.errors import UserError
 
 
 def cutout(size=16):
-    """Zero a square of `size` pixels around a random pixel; it may hang over (DeVries and Taylor 2017)."""
+    """Zero a square of `size` pixels around a random pixel; it may hang over (DeVries and Taylor 2017).
+
+    Raises UserError for pictures that the square can cover as a whole.
+    """
 
     def augment(batch, seed):
+        height, width = batch.images.shape[1:3]
+        if size >= max(height, width):
+            raise UserError(
+                f"augmentation.size={size}: cutout can leave nothing of pictures of {height}x{width}; "
+                f"give less than {max(height, width)}, as a rule half: {min(height, width) // 2}"
+            )
         inside = _boxes(batch, seed, tf.fill([batch.size, 1], size), tf.fill([batch.size, 1], size))
         return batch._replace(images=batch.images * (1 - inside))
 

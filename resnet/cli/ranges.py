@@ -31,7 +31,7 @@ RANGES: dict[str, Any] = {
     "train_size": Count | None,
     "test_size": Count | None,
     "validation_split": Share,
-    "test_split": Fraction,
+    "test_split": Fraction | None,
     "normalization": Literal["pixel_mean", "channel"],
     "labels": Literal["fine", "coarse"],
     "image_size": Size,

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from resnet.data import archive, safe_pickle
-from resnet.data.dataset import Split, make_dataset
+from resnet.data.dataset import Split, make_dataset, source
 from resnet.errors import UserError
-from resnet.options import with_options_of
 
 URL = "https://www.cs.toronto.edu/~kriz/"
 
@@ -43,7 +42,7 @@ CIFAR100 = Edition(
 TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
 
 
-@with_options_of(make_dataset)
+@source
 def cifar10(dir="data", **options):
     """50,000 + 10,000 pictures of 32x32x3 in ten classes.
 
@@ -53,7 +52,7 @@ def cifar10(dir="data", **options):
     return _read(CIFAR10, dir, "labels", "label_names", 10, options)
 
 
-@with_options_of(make_dataset)
+@source
 def cifar100(dir="data", labels="fine", **options):
     """50,000 + 10,000 pictures of 32x32x3 in 100 classes, or in their 20 superclasses (`labels=coarse`).
 

@@ -1,30 +1,42 @@
-"""What every data source returns, and how a source is cut into subsets."""
+"""What every data source returns."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from resnet.data import equality
+from resnet.data.cuts import split_off, subset
 from resnet.data.normalization import Normalization, measure
-from resnet.errors import UserError
+from resnet.listing import printable
+from resnet.options import with_options_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 `(N, H, W, C)` with labels int32 `(N,)`, in memory.
+    """Images uint8 `(N, H, W, C)` in memory, with labels int32 `(N,)` and, if they have any, names `(N,)`.
 
     A source whose images lie elsewhere gives an object of its own with `labels`, a length, `image_shape`,
-    `checksum` and `batch`, and without `images`.
+    `checksum`, `hashes` and `batch`, and without `images`.
     """
 
     images: np.ndarray
     labels: np.ndarray
+    names: np.ndarray | None = None
 
     def __len__(self):
         return len(self.labels)
+
+    def name(self, i):
+        """What image `i` is called, or its number."""
+        return str(i) if self.names is None else self.names[i]
 
     @cached_property
     def checksum(self):
@@ -39,8 +51,19 @@ class Split:
         """Images and labels of int indices `(B,)`, as NumPy arrays."""
         return self.images[indices], self.labels[indices]
 
+    @cached_property
+    def hashes(self):
+        """uint64 `(N,)`: BLAKE2b of each image's pixels, by which equal pictures are known."""
+        digests = (hashlib.blake2b(np.ascontiguousarray(image), digest_size=8) for image in self.images)
+        return np.frombuffer(b"".join(digest.digest() for digest in digests), "<u8")
+
     def take(self, index):
-        return Split(self.images[index], self.labels[index])
+        taken = Split(
+            self.images[index], self.labels[index], None if self.names is None else self.names[index]
+        )
+        if "hashes" in vars(self):
+            vars(taken)["hashes"] = self.hashes[index]  # not to be computed again
+        return taken
 
 
 @dataclass(frozen=True)
@@ -61,12 +84,20 @@ class Dataset:
     def num_classes(self):
         return len(self.class_names)
 
+    @property
+    def parts(self):
+        """Its Splits by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}
+
 
 def make_dataset(
     train,
     test,
     class_names,
     *,
+    validation=None,
+    test_split=None,
     train_size=None,
     test_size=None,
     validation_split=0.1,
@@ -75,44 +106,62 @@ def make_dataset(
 ):
     """A Dataset of class-balanced subsets; None for a size takes all.
 
-    `validation_split` is the fraction of the training images held out, class by class. Raises
-    UserError for a size that the source cannot give.
+    Where the source has no `test` (None), `test_split` is the fraction of its images that are for testing;
+    None makes all of them test images, for a network that was trained on others.
+    `validation_split` is the fraction of the training images held out, unless the source has `validation`
+    images of its own. Both are cut off class by class, with equal pictures on one side. How many pictures
+    are equal is logged. Raises UserError for a cut or size that the source cannot give.
     """
-    train = subset(train, train_size, seed, "train_size")
-    test = subset(test, test_size, seed, "test_size")
-    validation = None
-    if validation_split:
-        train, validation = split_off(train, validation_split, seed, "validation_split")
-    statistics = measure(train.images, normalization)
-    return Dataset(train, test, class_names, statistics, validation)
+    class_names = [printable(name) for name in class_names]
+    draw = {"seed": seed, "class_names": class_names}
+    repeated = {}
+    if test is None and test_split is None:
+        test = train
+    elif test is None:
+        repeated["test_split"] = (train, equality.copies(train))
+        train, test = split_off(train, test_split, name="test_split", **draw)
+    train = subset(train, train_size, name="train_size", **draw)
+    test = subset(test, test_size, name="test_size", **draw)
+    if validation is not None and validation_split:
+        log.info("data.validation_split=%g is not used: there are validation images", validation_split)
+    elif validation_split:
+        repeated["validation_split"] = (train, equality.copies(train))
+        train, validation = split_off(train, validation_split, name="validation_split", **draw)
+    dataset = Dataset(train, test, class_names, measure(train.images, normalization), validation)
+    if equal := [*_kept_together(repeated), *_on_both_sides(dataset), *_contradictory(dataset)]:
+        log.warning("equal pictures: %s", "; ".join(equal))
+    return dataset
 
 
-def subset(split, size, seed, name):
-    """`size` images with the classes in the same proportion, in their old order."""
-    if size is None or size == len(split):
-        return split
-    return _cut(split, size, seed, name)[0]
+def source(function):
+    """A decorator for a data source: its `**options` are those of `make_dataset` that every source has."""
+    return with_options_of(make_dataset, without=("validation", "test_split"))(function)
 
 
-def split_off(split, fraction, seed, name):
-    """What is left of `split`, and the `fraction` of it that is split off, class by class."""
-    part, rest = _cut(split, round(fraction * len(split)), seed, name)
-    return rest, part
+def _kept_together(repeated):
+    for name, (whole, copies) in repeated.items():
+        if copies:
+            yield f"{copies:,} of {len(whole):,} are copies, which data.{name} leaves on one side"
 
 
-def _cut(split, size, seed, name):
-    counts = np.bincount(split.labels)
-    classes = np.count_nonzero(counts)
-    if not classes <= size <= len(split) - classes:
-        raise UserError(
-            f"data.{name}: {size} of {len(split)} images cannot be drawn from each of {classes} classes; "
-            f"{classes} to {len(split) - classes} can"
+def _on_both_sides(dataset):
+    """Equal pictures that a source has in more than one part."""
+    parts = dataset.parts
+    if dataset.test is dataset.train:
+        return
+    for name, other in (("test", "train"), ("validation", "train"), ("test", "validation")):
+        if name in parts and other in parts and len(found := equality.shared(parts[name], parts[other])):
+            example = parts[name].name(found[0])
+            yield f"{len(found):,} of {len(parts[name]):,} {name} images are {other} images too, as {example}"
+
+
+def _contradictory(dataset):
+    """Equal pictures with different labels."""
+    parts = list(dataset.parts.items())
+    count, pair = equality.contradictions([split for _, split in parts])
+    if count:
+        first, second = (
+            f"{parts[i][0]} image {parts[i][1].name(n)} ({dataset.class_names[parts[i][1].labels[n]]})"
+            for i, n in pair
         )
-    if 1 in counts:
-        raise UserError(f"data.{name}: class {list(counts).index(1)} has one image; a cut needs two of each")
-    from sklearn.model_selection import train_test_split  # who takes all need not wait for it
-
-    chosen, rest = train_test_split(
-        np.arange(len(split)), train_size=size, stratify=split.labels, random_state=seed
-    )
-    return split.take(np.sort(chosen)), split.take(np.sort(rest))
+        yield f"{count:,} have more than one label, as {first} and {second}"

@@ -3,14 +3,13 @@
 import numpy as np
 from PIL import Image
 
-from resnet.data.dataset import Split, make_dataset
-from resnet.options import with_options_of
+from resnet.data.dataset import Split, make_dataset, source
 
 SIZE = 32
 TEST_IMAGES = 360
 
 
-@with_options_of(make_dataset)
+@source
 def digits(**options):
     """The UCI test digits (Alpaydin and Kaynak 1998), 8x8 resized to 32x32x3; a fifth is for testing."""
     from sklearn.datasets import load_digits  # other data need not wait for it

@@ -88,7 +88,10 @@ class Normalization:
 
 
 def measure(images, kind):
-    """Normalization of training images: `pixel_mean` (one mean a pixel) or `channel` (mean, std)."""
+    """Normalization of training images: `pixel_mean` (one mean a pixel) or `channel` (mean, std).
+
+    A channel that is the same in all of them becomes 0 there: its std counts as 1.
+    """
     if kind == "pixel_mean":
         mean = images.mean(0, dtype=np.float64) / 255
         return Normalization(mean.astype(np.float32), np.ones(1, np.float32))
@@ -97,6 +100,9 @@ def measure(images, kind):
         share, value = levels / levels.sum(1, keepdims=True), np.arange(256) / 255
         mean = share @ value
         std = np.sqrt(np.maximum(share @ value**2 - mean**2, 1e-12))
+        if len(constant := np.flatnonzero(share.max(1) == 1)):
+            log.warning("channel %s is the same in all training images", ", ".join(map(str, constant)))
+            std[constant] = 1
         return Normalization(mean.astype(np.float32), std.astype(np.float32))
     raise ValueError(f"normalization is pixel_mean or channel, not {kind}")
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from resnet.errors import UserError
+from resnet.internals.pickle import Unpickler
 
 ADMITTED = """
     PROTO FRAME STOP MARK EMPTY_DICT SETITEM SETITEMS EMPTY_LIST LIST APPEND APPENDS
@@ -90,10 +91,9 @@ STAND_INS = {
 }
 
 
-# Not the one in C: it keeps a list as long as the highest index that a file names.
-class _Unpickler(pickle._Unpickler):
+class _Unpickler(Unpickler):
     dispatch: ClassVar[dict[int, Callable]] = {
-        ord(opcode.code): pickle._Unpickler.dispatch[ord(opcode.code)]
+        ord(opcode.code): Unpickler.dispatch[ord(opcode.code)]
         for opcode in pickletools.opcodes
         if opcode.name in ADMITTED.split()
     }

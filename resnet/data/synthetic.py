@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from resnet.data.dataset import Split, make_dataset
-from resnet.options import with_options_of
+from resnet.data.dataset import Split, make_dataset, source
 
 PATCHES = 4
 
 
-@with_options_of(make_dataset)
+@source
 def synthetic(
     image_size=32, channels=3, classes=10, train_images=1000, test_images=200, *, seed=0, **options
 ):

@@ -1,18 +1,19 @@
 """A network as one picture: stages as columns, equal blocks drawn once with how often they follow.
 
-`svg` reads the graph of any functional Keras model whose layers are named as `resnet.models` names them:
-`stage2_block1_conv1` belongs to block 1 of stage 2, and what comes before and after the stages is stem
-and head. A looped stage and an unrolled one give the same picture.
+`svg` reads the graph of any functional Keras model whose layers are named as `resnet.models.names` says;
+what comes before and after the stages is stem and head. A looped stage and an unrolled one give the same
+picture.
 """
 
-import re
 from itertools import groupby
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 import keras
 
-from resnet.models.layers import FusedBatchNormalization, IdentityShortcut, Stage, SurvivalGates
+from resnet.internals.keras import producer
+from resnet.models import names
+from resnet.models.layers import FusedBatchNormalization, IdentityShortcut, Repeat, SurvivalGates
 
 ROW, GAP, BOX, HEADER, TOP = 22, 10, 132, 22, 112  # pixels
 FILLS = {"conv": "#D6E8F5", "norm": "#EEEEEE", "shortcut": "#FBE3D2", "pool": "#DDF1E8", "dense": "#F5E3EE"}
@@ -55,28 +56,24 @@ def svg(model):
 def read(model):
     """The Parts of a functional model, in the order of the data."""
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    numbers = [i for i, layer in enumerate(layers) if layer.name.startswith("stage")]
-    stem, head = (numbers[0], numbers[-1] + 1) if numbers else (len(layers), len(layers))
-    names = ["stem" if i < stem else "head" if i >= head else _word(layers[i]) for i in range(len(layers))]
+    places = [names.place(layer.name) for layer in layers]
+    staged = [i for i, place in enumerate(places) if place.stage]
+    stem, head = (staged[0], staged[-1] + 1) if staged else (len(layers), len(layers))
+    words = ["stem" if i < stem else "head" if i >= head else place.part for i, place in enumerate(places)]
     parts = []
-    for name, group in groupby(zip(names, layers, strict=True), lambda pair: pair[0]):
+    for name, group in groupby(zip(words, layers, strict=True), lambda pair: pair[0]):
         members = [layer for _, layer in group]
         units = _units(members)
-        parts.append(Part(name, _count(units), "" not in units, tuple(members[-1].output.shape[1:])))
+        parts.append(Part(name, _count(units), None not in units, tuple(members[-1].output.shape[1:])))
     return parts
 
 
-def _word(layer):
-    return layer.name.partition("_")[0]
-
-
 def _units(layers):
-    """Layers by the block, or the loop of blocks, that they belong to; by "" where they name none."""
+    """Layers by the blocks that they belong to, a range; by None where they name none."""
     units = {}
     for layer in layers:
-        found = re.search(r"_block(s?[\d-]+)", layer.name)
         if not isinstance(layer, SurvivalGates):
-            units.setdefault(found[1] if found else "", []).append(layer)
+            units.setdefault(names.place(layer.name).blocks, []).append(layer)
     return units
 
 
@@ -84,7 +81,7 @@ def _count(units):
     """Blocks in their order, equal ones that follow each other counted."""
     counted = []
     for unit in units.values():
-        looped = isinstance(unit[0], Stage)
+        looped = isinstance(unit[0], Repeat)
         block, repeats = _block(unit[0].block.layers if looped else unit), unit[0].repeats if looped else 1
         if counted and counted[-1][0] == block:
             repeats += counted.pop()[1]
@@ -111,8 +108,8 @@ def _block(layers):
 def _path(tensor, layers):
     """The layers among `layers` that lead to `tensor`, along the first input of each."""
     path = []
-    while any(tensor._keras_history.operation is layer for layer in layers):
-        path.append(tensor._keras_history.operation)
+    while any(producer(tensor) is layer for layer in layers):
+        path.append(producer(tensor))
         tensor = keras.tree.flatten(path[-1].input)[0]
     return path[::-1]
 

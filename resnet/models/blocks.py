@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import keras
 
-from resnet.models.layers import FusedBatchNormalization, IdentityShortcut, ReLU, Stage, SurvivalGates
+from resnet.models import names
+from resnet.models.layers import FusedBatchNormalization, IdentityShortcut, ReLU, Repeat, SurvivalGates
 from resnet.rules import recompute_in_loops
 
 
@@ -153,20 +154,20 @@ def add(x, y, gate, name):
     return keras.layers.Add(name=f"{name}_add")([x, y])
 
 
-class Plan(NamedTuple):
-    """One stage: `blocks` blocks of `branch(strides=...)`; one of them has `strides`."""
+class Stage(NamedTuple):
+    """Blocks of equal filters: `blocks` blocks of `branch(strides=...)`; one of them has `strides`."""
 
     branch: partial
     blocks: int
     strides: int
 
 
-def stages(x, block, plans, *, first_block=None, strided_block="first", survival=1.0, stage, recompute):
+def stages(x, block, wanted, *, first_block=None, strided_block="first", survival=1.0, stage, recompute):
     """The stages of a network, the blocks that keep their input's shape each time as one `repeat`.
 
     Args:
         block: maps x and a branch, with a gate and a name, to the block's output.
-        plans: one a stage.
+        wanted: a Stage for each.
         first_block: used in place of `block` for the network's first.
         strided_block: the `first` or the `last` block of a stage has its strides.
         survival: of the last block in a training step; it falls linearly (Huang et al. 2016, eq. 4).
@@ -178,8 +179,8 @@ def stages(x, block, plans, *, first_block=None, strided_block="first", survival
     one_of("strided_block", strided_block, "first", "last")
     one_of("stage", stage, "looped", "unrolled")
     recompute_in_loops(recompute, stage)
-    total, done = sum(plan.blocks for plan in plans), 0
-    for number, (branch, count, strides) in enumerate(plans, 1):
+    total, done = sum(stage.blocks for stage in wanted), 0
+    for number, (branch, count, strides) in enumerate(wanted, 1):
         first, last = (strides, 1) if strided_block == "first" else (1, strides)
         opens = 1 if first > 1 or x.shape[-1] != branch(strides=1)[-1].filters else 0
         closes = 1 if last > 1 else 0
@@ -191,7 +192,7 @@ def stages(x, block, plans, *, first_block=None, strided_block="first", survival
                 x,
                 [1 - (done + i) / total * (1 - survival) for i in range(1, stop - start + 1)],
                 first=start + 1,
-                name=f"stage{number}",
+                name=names.stage(number),
                 stage=stage,
                 recompute=recompute,
             )
@@ -200,24 +201,24 @@ def stages(x, block, plans, *, first_block=None, strided_block="first", survival
 
 
 def repeat(block, x, survival, *, first, name, stage, recompute):
-    """Equal blocks: one `Stage` (looped) or a Keras layer for each operation (unrolled).
+    """Equal blocks: one `Repeat` (looped) or a Keras layer for each operation (unrolled).
 
     `block` maps x, a gate and a name to the output; `survival` has one probability a block, and `first`
     is the number of the first. Several blocks must keep the shape of x.
     """
     if stage == "unrolled" or len(survival) <= 1:
         for i, chance in enumerate(survival, first):
-            block_name = f"{name}_block{i}"
+            block_name = names.block(name, i)
             x = block(x, gate=gates(x, [chance], block_name), name=block_name)
         return x
-    name_of_all = f"{name}_blocks{first}-{first + len(survival) - 1}"
+    name_of_all = names.blocks(name, range(first, first + len(survival)))
     inputs = [keras.Input(x.shape[1:], dtype=x.dtype)]
     outer = gates(x, survival, name_of_all)
     if outer is not None:
         inputs.append(keras.Input(batch_shape=(1, 1, 1, 1), dtype=outer.dtype))
     gate = inputs[1] if outer is not None else None
-    template = keras.Model(inputs, block(inputs[0], gate=gate, name="block"), name=f"{name}_block")
-    return Stage(template, len(survival), first, recompute, name=name_of_all)(x, gates=outer)
+    template = keras.Model(inputs, block(inputs[0], gate=gate, name=names.ANY_BLOCK), name=f"{name}_block")
+    return Repeat(template, len(survival), first, recompute, name=name_of_all)(x, gates=outer)
 
 
 def gates(x, survival, name):

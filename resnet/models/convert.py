@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet.errors import UserError
-from resnet.models import resnet_v1, stack, unstack
+from resnet.models import names, resnet_v1, stack, unstack
 
 PARTS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
@@ -43,13 +43,13 @@ def from_torch(path, input_shape=(32, 32, 3)):
             bn_momentum=0.9,
             bn_epsilon=1e-5,
         )
-        names = {name: torch_name(name) for name in unstack(model)}
-        stack(model, {ours: _keras_axes(state[theirs]) for ours, theirs in names.items()})
+        theirs = {name: torch_name(name) for name in unstack(model)}
+        stack(model, {ours: _keras_axes(state[name]) for ours, name in theirs.items()})
     except KeyError as error:
         raise UserError(f"{path}: there is no {error.args[0]}; expected a CIFAR ResNet of PyTorch") from error
     except ValueError as error:
         raise UserError(f"{path}: not the shapes of a CIFAR ResNet of PyTorch: {error}") from error
-    others = {name for name in state if not name.endswith("num_batches_tracked")} - set(names.values())
+    others = {name for name in state if not name.endswith("num_batches_tracked")} - set(theirs.values())
     if others:
         raise UserError(f"{path}: {min(others)} has no place in a CIFAR ResNet with identity shortcuts")
     return model
@@ -83,8 +83,9 @@ def torch_name(name):
     """`stage1_block2_conv1/kernel` to `layer1.1.conv1.weight`, and so on."""
     layer, part = name.split("/")
     layer = {"stem_conv": "conv1", "stem_bn": "bn1", "logits": "linear"}.get(layer, layer)
-    if found := re.fullmatch(r"stage(\d)_block(\d+)_(\w+)", layer):
-        layer = f"layer{found[1]}.{int(found[2]) - 1}.{found[3]}"
+    place = names.place(layer)
+    if place.blocks:
+        layer = f"layer{place.stage}.{place.blocks[0] - 1}.{place.operation}"
     return f"{layer}.{PARTS.get(part, 'bias' if part == 'bias' else 'weight')}"
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import keras
 
 from resnet.models import blocks
-from resnet.models.blocks import Plan, Style
+from resnet.models.blocks import Stage, Style
 from resnet.options import with_options_of
 
 BASIC = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -62,7 +62,7 @@ def resnet_imagenet(
     x = blocks.stages(
         _stem(inputs, stem, version, style),
         partial(block, style=style),
-        [Plan(*plan) for plan in zip(branches, counts, strides, strict=True)],
+        [Stage(*stage) for stage in zip(branches, counts, strides, strict=True)],
         strided_block=strided_block,
         survival=survival,
         stage=stage,

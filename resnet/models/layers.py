@@ -1,4 +1,4 @@
-"""What Keras lacks: fused batch norm, a fast ReLU, the parameter-free shortcut, and a stage as one loop."""
+"""What Keras lacks: fused batch norm, a fast ReLU, the parameter-free shortcut, equal blocks as one loop."""
 
 import itertools
 import math
@@ -87,7 +87,7 @@ def synchronize(model):
     two devices run one after the other, so that the first would wait for ever.
     """
     devices = tf.distribute.get_strategy().extended.worker_devices
-    if len(devices) > 1 and any(isinstance(layer, Stage) for layer in model.layers):
+    if len(devices) > 1 and any(isinstance(layer, Repeat) for layer in model.layers):
         raise UserError(
             f"trainer.synchronize_batch_norm=true on the {len(devices)} devices of one process "
             "needs model.stage=unrolled"
@@ -99,9 +99,9 @@ def synchronize(model):
 
 def batch_norms(model):
     """Every batch normalisation of `model`, those of looped stages among them: one for all of its blocks."""
-    stages = [layer.block.layers if isinstance(layer, Stage) else [layer] for layer in model.layers]
+    groups = [layer.block.layers if isinstance(layer, Repeat) else [layer] for layer in model.layers]
     norms = keras.layers.BatchNormalization
-    return [layer for stage in stages for layer in stage if isinstance(layer, norms)]
+    return [layer for group in groups for layer in group if isinstance(layer, norms)]
 
 
 def _replicas():
@@ -231,7 +231,7 @@ class SurvivalGates(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("resnet")
-class Stage(keras.layers.Layer):
+class Repeat(keras.layers.Layer):
     """Equal residual blocks as one layer: weights stacked as `(repeats, ...)`, walked by a loop.
 
     From 13 blocks on, start-up time and the size of the graph do not depend on `repeats`: fewer are

@@ -11,7 +11,7 @@ from functools import partial
 import keras
 
 from resnet.models import blocks
-from resnet.models.blocks import Plan, Style
+from resnet.models.blocks import Stage, Style
 from resnet.options import with_options_of
 from resnet.rules import blocks_per_stage
 
@@ -40,8 +40,8 @@ def resnet_v1(
     inputs = keras.Input(input_shape, name="images")
     x = stem(inputs, filters[0], strides[0], style)
     block = partial(blocks.postactivation_block, style=style)
-    plans = [Plan(partial(blocks.basic, f), n, s) for f, s in zip(filters, strides[1:], strict=True)]
-    x = blocks.stages(x, block, plans, survival=survival, stage=stage, recompute=recompute)
+    wanted = [Stage(partial(blocks.basic, f), n, s) for f, s in zip(filters, strides[1:], strict=True)]
+    x = blocks.stages(x, block, wanted, survival=survival, stage=stage, recompute=recompute)
     name = "plain" if style.shortcut == "none" else "resnet_v1"
     return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"{name}_{depth}")
 
@@ -75,14 +75,14 @@ def resnet_v2(
     inputs = keras.Input(input_shape, name="images")
     x = stem(inputs, 16, strides[0], style)
     block = partial(blocks.preactivation_block, style=style)
-    plans = [
-        Plan(partial(blocks.bottleneck, f, out, style), n, s)
+    wanted = [
+        Stage(partial(blocks.bottleneck, f, out, style), n, s)
         for f, out, s in zip(filters, (64, 128, 256), strides[1:], strict=True)
     ]
     x = blocks.stages(
         x,
         block,
-        plans,
+        wanted,
         first_block=partial(block, activated=True),
         survival=survival,
         stage=stage,

@@ -1,9 +1,8 @@
 """A network on one screen."""
 
-import re
 from itertools import groupby
 
-from resnet.models.layers import Stage
+from resnet.models import names
 
 HEADER = ("part", "blocks", "output", "parameters")
 
@@ -13,7 +12,9 @@ def summary(model):
 
     A part is the run of layers whose names begin with the same word.
     """
-    parts = [(name, list(layers)) for name, layers in groupby(model.layers, lambda x: x.name.split("_")[0])]
+    parts = [
+        (name, list(layers)) for name, layers in groupby(model.layers, lambda x: names.place(x.name).part)
+    ]
     rows = [
         (name, str(_blocks(layers) or ""), _shape(layers[-1]), f"{sum(x.count_params() for x in layers):,}")
         for name, layers in parts
@@ -27,8 +28,7 @@ def summary(model):
 
 def _blocks(layers):
     """Residual blocks in these layers, looped or each with layers of its own."""
-    looped = sum(layer.repeats for layer in layers if isinstance(layer, Stage))
-    return looped + len({found[1] for layer in layers if (found := re.search(r"_block(\d+)_", layer.name))})
+    return len({number for layer in layers for number in names.place(layer.name).blocks or ()})
 
 
 def _shape(layer):

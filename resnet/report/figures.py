@@ -2,7 +2,7 @@
 
 Each function returns a matplotlib Figure that belongs to no window, so it works without a display and
 from any thread. Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; lines
-differ in their dashes too.
+differ in their dashes too. Names stand there as they are: a `$` in them begins no formula.
 """
 
 import io
@@ -30,7 +30,7 @@ def curves(epochs, title=""):
     names = [name for name in _metrics(epochs) if name != "loss"]
     rows = math.ceil((len(names) + 3) / 2)
     figure = Figure((10, 0.5 + 3 * rows), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     panels = list(figure.subplots(rows, 2, sharex=True).flat)
     for axes, name in zip(panels, ["loss", *names], strict=False):
         _draw_metric(axes, epochs, name)
@@ -105,8 +105,8 @@ def grid(images, captions, title="", columns=10):
     for i, caption in enumerate(captions):
         row, column = divmod(i, columns)
         x, y = column * (width + beside) + width / 2, row * (above + height) + 0.9 * above
-        axes.text(x, y, caption, fontsize=7, ha="center", va="bottom")
-    axes.set_title(title, fontsize=11)
+        axes.text(x, y, caption, fontsize=7, ha="center", va="bottom", parse_math=False)
+    axes.set_title(title, fontsize=11, parse_math=False)
     return figure
 
 
@@ -157,20 +157,20 @@ def confusion(matrix, class_names):
     figure = Figure((side + (1.2 if named else 5), side), layout="constrained")
     axes = figure.subplots()
     low, high = (errors.min(), errors.max()) if errors.count() else (0.01, 0.1)
-    high = max(high, 1.1 * low)
+    low = min(low, high / 1.1)
     axes.imshow(np.eye(len(matrix)), cmap="Greys", vmax=6)
     picture = axes.imshow(errors, cmap="Blues", norm=LogNorm(low, high))
     axes.set(xlabel="predicted class", ylabel="true class")
     accuracy = np.trace(matrix) / max(matrix.sum(), 1)
     axes.set_title(f"confusion of {matrix.sum():,} images, accuracy {accuracy:.2%}")
     if named:
-        _count_cells(axes, matrix, errors, class_names)
+        _count_cells(axes, matrix, picture.norm(errors).filled(0) > 0.5, class_names)
         bar = figure.colorbar(picture, fraction=0.04, label="share of the true class")
     else:
         bar = figure.colorbar(picture, fraction=0.04, label="share of the true class", location="left")
         _list_confusions(axes, matrix, class_names)
     bar.minorticks_off()
-    bar.set_ticks(ticks := [low, np.sqrt(low * high), high], labels=[f"{100 * tick:.2g}%" for tick in ticks])
+    bar.set_ticks(ticks := [low, np.sqrt(low * high), high], labels=[f"{100 * tick:.3g}%" for tick in ticks])
     return figure
 
 
@@ -295,12 +295,11 @@ def _finish(axes, legend):
         axes.legend(frameon=False)
 
 
-def _count_cells(axes, matrix, errors, class_names):
+def _count_cells(axes, matrix, dark, class_names):
     ticks = range(len(matrix))
     names = [short(name) for name in class_names]
-    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, names)
-    dark = errors.filled(0) > 0.3 * errors.filled(0).max()
+    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(ticks, names, parse_math=False)
     for (i, j), count in np.ndenumerate(matrix):
         if count:
             style = {"weight": "bold"} if i == j else {"color": "white" if dark[i, j] else "black"}
@@ -318,7 +317,8 @@ def _list_confusions(axes, matrix, class_names, count=20):
         for i, j in pairs
     ]
     text = "\n".join(["most frequent confusions", "", *lines])
-    axes.text(1.03, 1, text, transform=axes.transAxes, va="top", fontsize=8, linespacing=1.5)
+    place = {"transform": axes.transAxes, "va": "top"}
+    axes.text(1.03, 1, text, fontsize=8, linespacing=1.5, parse_math=False, **place)
 
 
 def _notice(text):

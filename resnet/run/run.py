@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from resnet.errors import UserError
 from resnet.files import replace_text, replacing
 from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command
+from resnet.run import split
 from resnet.run.callbacks.base import in_order
 from resnet.run.callbacks.tensorboard import TensorBoard
 from resnet.run.checkpoints import checkpoints, newest
@@ -119,6 +120,10 @@ class Run:
         with replacing(self.directory.normalization) as part:
             trainer.preprocessing.save(part)
         self.directory.write_class_names(trainer.dataset.class_names)
+        parts = split.parts_of(trainer.dataset)
+        if trainer.step and self.directory.split.exists():
+            parts = split.gone_on_with(parts, split.load(self.directory.split))
+        split.save(self.directory.split, parts)
 
     def resume(self, trainer):
         """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 
 from resnet.data import Preprocessing
-from resnet.data.image_folder import MODES, read_picture
+from resnet.data.picture import MODES, read_picture
 from resnet.errors import UserError
 from resnet.models import layers  # noqa: F401  registers the layers of saved models
 from resnet.run.directory import RunDirectory, flat

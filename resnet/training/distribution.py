@@ -8,10 +8,10 @@ import time
 from contextlib import ExitStack, contextmanager
 
 import tensorflow as tf
-from tensorflow.python.eager import context  # the coordination service has no public switches
 
 from resnet import process
 from resnet.errors import UserError
+from resnet.internals.tensorflow import coordinate
 
 HEARTBEAT_SECONDS = 20.0
 
@@ -94,14 +94,7 @@ def multi_worker(resolver="tf_config", port=8888, start_seconds=300):
     spec = cluster.cluster_spec()
     jobs = [job for job in ("chief", "worker") if job in spec.jobs]
     leader = f"/job:{jobs[0]}/replica:0/task:0"
-    service = context.coordination_config_pb2
-    context.context().configure_coordination_service(
-        "standalone",
-        leader,
-        heartbeat_timeout_in_ms=int(1000 * HEARTBEAT_SECONDS),
-        shutdown_barrier_timeout_in_ms=int(1000 * HEARTBEAT_SECONDS),
-        coordinated_jobs=[service.CoordinatedJob(name=job, num_tasks=spec.num_tasks(job)) for job in jobs],
-    )
+    coordinate(leader, {job: spec.num_tasks(job) for job in jobs}, HEARTBEAT_SECONDS)
     workers = [address for job in jobs for address in spec.job_tasks(job)]
     meet(workers, workers.index(spec.task_address(cluster.task_type, cluster.task_id)), start_seconds)
     return tf.distribute.MultiWorkerMirroredStrategy(cluster)

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from resnet.internals.keras import moments, number
 from resnet.options import with_options_of
 
 
@@ -16,11 +17,12 @@ class _InOneOperation:
         if self.amsgrad or isinstance(gradient, tf.IndexedSlices):
             super().update_step(gradient, variable, learning_rate)
             return
-        index, step = self._get_variable_index(variable), tf.cast(self.iterations + 1, variable.dtype)
+        momentum, velocity = moments(self, variable)
+        step = tf.cast(self.iterations + 1, variable.dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
+            m=momentum.value.handle,
+            v=velocity.value.handle,
             beta1_power=self.beta_1**step,
             beta2_power=self.beta_2**step,
             lr=tf.cast(learning_rate, variable.dtype),
@@ -79,7 +81,7 @@ class Muon(AdamW):
         if not _is_kernel(variable):
             super().update_step(gradient, variable, learning_rate)
             return
-        moving = self.kernel_momentums[self._get_variable_index(variable)]
+        moving = self.kernel_momentums[number(self, variable)]
         self.assign(moving, self.momentum * moving + gradient)
         step = gradient + self.momentum * moving if self.nesterov else moving
         rows, columns = math.prod(variable.shape[-4:-1]), variable.shape[-1]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from resnet.internals.keras import clip
 from resnet.training.losses import loss_of
 from resnet.training.metrics import built, default, values
 
@@ -127,7 +128,7 @@ class Steps:
             # Keras would clip each replica's part. Clipped parts of a clipped sum stay as they are.
             total = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
             scale = optimizer.loss_scale_factor or 1.0
-            clipped = optimizer._clip_gradients([gradient / scale for gradient in total])
+            clipped = clip(optimizer, [gradient / scale for gradient in total])
             gradients = [gradient * (scale / replicas) for gradient in clipped]
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 

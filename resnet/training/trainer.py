@@ -26,6 +26,11 @@ FORMAT = 2  # of what `state` gives
 STEPS_PER_CALL = 16
 SECONDS_PER_CALL = 1.0
 EVALUATION_BATCH = 500
+# What Keras' optimizers do on one replica only, and what does it on several.
+ONE_REPLICA = {
+    "use_ema": "trainer.final_weights=average",
+    "gradient_accumulation_steps": "a larger trainer.batch_size",
+}
 
 
 class Trainer:
@@ -105,6 +110,7 @@ class Trainer:
         """
         self._check_images(dataset)
         self._check_model(model)
+        self._check_optimizer(optimizer)
         self.model, self.optimizer, self.dataset = model, optimizer, dataset
         self.schedule = schedule or Constant()
         self.base_rate = self._base_rate(optimizer)
@@ -442,16 +448,6 @@ class Trainer:
         return any(everyone(self.strategy, bool(stop)))
 
     def _base_rate(self, optimizer):
-        if isinstance(optimizer.get_config()["learning_rate"], dict):
-            raise UserError(
-                "optimizer.learning_rate is a schedule of Keras', which the trainer cannot multiply\n"
-                "give a number, and the schedule as schedule=..."
-            )
-        if optimizer.gradient_accumulation_steps and self.strategy.num_replicas_in_sync > 1:
-            raise UserError(
-                "optimizer.gradient_accumulation_steps does not work on several replicas\n"
-                "give trainer/strategy=single, or a larger trainer.batch_size"
-            )
         rate = float(str(optimizer.learning_rate.numpy()))  # 0.001, not the float32 nearest to it
         if self.scale_rate_from:
             scaled = rate * self.batch_size / self.scale_rate_from
@@ -474,10 +470,32 @@ class Trainer:
         return None
 
     def _check_images(self, dataset):
+        if dataset.test is dataset.train:
+            raise UserError("data.test_split=null makes all images test images; give a share of them, as 0.2")
         if len(dataset.train) < self.batch_size:
             raise UserError(
                 f"trainer.batch_size={self.batch_size} is more than the {len(dataset.train)} "
                 "training images; give a smaller one"
+            )
+
+    def _check_optimizer(self, optimizer):
+        if isinstance(optimizer.get_config()["learning_rate"], dict):
+            raise UserError(
+                "optimizer.learning_rate is a schedule of Keras', which the trainer cannot multiply\n"
+                "give a number, and the schedule as schedule=..."
+            )
+        if self.strategy.num_replicas_in_sync > 1:
+            for name, cure in ONE_REPLICA.items():
+                if getattr(optimizer, name):
+                    raise UserError(
+                        f"optimizer.{name} does not work on several replicas\n"
+                        f"give {cure}, or trainer/strategy=single"
+                    )
+        if optimizer.use_ema and self.final_weights != "last":
+            raise UserError(
+                f"trainer.final_weights={self.final_weights} and optimizer.use_ema=true are two rules "
+                "for the final weights\n"
+                "give one of them"
             )
 
     def _check_model(self, model):

@@ -1,0 +1,93 @@
+"""How a Split is cut in two, class by class."""
+
+import numpy as np
+
+from resnet.errors import UserError
+
+
+def subset(split, size, seed, name, class_names):
+    """`size` images with the classes in the same proportion, in their old order; None takes all.
+
+    What is left out is not used, so equal pictures may be among it.
+    """
+    if size is None or size == len(split):
+        return split
+    return _cut(split, size, np.arange(len(split)), seed, name, class_names)[0]
+
+
+def split_off(split, fraction, seed, name, class_names):
+    """What is left of `split`, and the `fraction` of it that is split off, class by class.
+
+    Each class is in both, and equal pictures of a class are on one side. Raises UserError, with the option
+    `name`, for a class of which this cannot be.
+    """
+    _, pictures = np.unique(split.hashes, return_inverse=True)
+    part, rest = _cut(split, round(fraction * len(split)), pictures, seed, name, class_names)
+    return rest, part
+
+
+def _cut(split, size, pictures, seed, name, class_names):
+    """Two Splits, the first of about `size`; images of a class with one number in `pictures` are in one."""
+    counts = np.bincount(split.labels)
+    classes = np.flatnonzero(counts)
+    for label in classes[counts[classes] == 1]:
+        raise UserError(f"data.{name}: class {class_names[label]} has one image; a cut needs two of each")
+    if not len(classes) <= size <= len(split) - len(classes):
+        raise UserError(
+            f"data.{name}: {size} of {len(split)} images cannot be drawn from each of {len(classes)} "
+            f"classes; {len(classes)} to {len(split) - len(classes)} can"
+        )
+    from sklearn.model_selection import train_test_split  # who takes all need not wait for it
+
+    drawn, _ = train_test_split(
+        np.arange(len(split)), train_size=size, stratify=split.labels, random_state=seed
+    )
+    inside = np.zeros(len(split), bool)
+    inside[drawn] = True
+    wanted = _of_each(np.bincount(split.labels[drawn], minlength=len(counts)), counts)
+    rng = np.random.default_rng(seed)
+    for label in classes:
+        members = np.flatnonzero(split.labels == label)
+        kept = _undivided(inside[members], pictures[members], wanted[label], rng)
+        if kept is None:
+            raise UserError(
+                f"data.{name}: class {class_names[label]} has one image in {len(members)} copies; "
+                "a cut needs two of each"
+            )
+        inside[members] = kept
+    return split.take(np.flatnonzero(inside)), split.take(np.flatnonzero(~inside))
+
+
+def _of_each(drawn, counts):
+    """`drawn` `(K,)` of `counts`, changed so that a class has one drawn and one left; the sum stays."""
+    drawn = drawn.copy()
+    for label in np.flatnonzero(counts):
+        if drawn[label] == 0:
+            drawn[label] += 1
+            drawn[drawn.argmax()] -= 1
+        elif drawn[label] == counts[label]:
+            drawn[label] -= 1
+            drawn[(counts - drawn).argmax()] += 1
+    return drawn
+
+
+def _undivided(inside, pictures, wanted, rng):
+    """`inside` bool `(N,)`, changed as little as need be so that no picture is on both sides.
+
+    About `wanted` of the N are inside, at least one picture, and not all. None where there is one only.
+    """
+    _, of, copies = np.unique(pictures, return_inverse=True, return_counts=True)
+    share = np.bincount(of, inside) / copies
+    if inside.sum() == wanted and not np.any((share > 0) & (share < 1)):
+        return inside
+    if len(copies) == 1:
+        return None
+    chosen, count = np.zeros(len(copies), bool), 0
+    for picture in np.lexsort((rng.permutation(len(copies)), -share)):
+        if abs(count + copies[picture] - wanted) < abs(count - wanted):
+            chosen[picture] = True
+            count += copies[picture]
+    if chosen.all() or not chosen.any():
+        fewest = copies.argmin()
+        chosen[fewest] = not chosen[fewest]
+    return chosen[of]

@@ -1,0 +1,29 @@
+"""Equal pictures: how many a data set has, and where they stand."""
+
+import numpy as np
+
+
+def copies(split):
+    """How many images of a Split repeat another of the same class."""
+    return len(split) - len(set(zip(split.hashes.tolist(), split.labels.tolist(), strict=True)))
+
+
+def shared(part, other):
+    """Numbers `(n,)` of the images in the Split `part` that are in `other` too."""
+    return np.flatnonzero(np.isin(part.hashes, other.hashes))
+
+
+def contradictions(splits):
+    """How many pictures of several Splits have more than one label, and two images of one, or None.
+
+    An image is (number of its Split, number in it).
+    """
+    hashes, labels = (np.concatenate([getattr(s, name) for s in splits]) for name in ("hashes", "labels"))
+    order = np.lexsort((labels, hashes))
+    same = hashes[order][1:] == hashes[order][:-1]
+    differ = np.flatnonzero(same & (labels[order][1:] != labels[order][:-1]))
+    if not len(differ):
+        return 0, None
+    place = [(number, i) for number, split in enumerate(splits) for i in range(len(split))]
+    first, second = order[differ[0]], order[differ[0] + 1]
+    return len(np.unique(hashes[order][differ])), (place[first], place[second])

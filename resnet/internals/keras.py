@@ -1,0 +1,28 @@
+"""Keras' graph of a functional model, and what its optimizers keep of each variable.
+
+Published are only methods that read a whole graph, or that update a variable as Keras would.
+"""
+
+
+def producer(tensor):
+    """The layer that gives a symbolic tensor: to walk back from a sum tells a branch from its shortcut."""
+    return tensor._keras_history.operation
+
+
+def number(optimizer, variable):
+    """The place of `variable` among those of a built optimizer, and so of what it keeps for each of them."""
+    return optimizer._get_variable_index(variable)
+
+
+def moments(adam, variable):
+    """The first and the second moment of a variable in a built Adam, which one operation is to update."""
+    i = number(adam, variable)
+    return adam._momentums[i], adam._velocities[i]
+
+
+def clip(optimizer, gradients):
+    """`gradients` clipped as the optimizer's arguments say.
+
+    Keras does it in `apply`, where each replica's part would be clipped instead of their sum.
+    """
+    return optimizer._clip_gradients(gradients)

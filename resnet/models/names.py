@@ -1,0 +1,47 @@
+"""Names of layers, built and read.
+
+`stage2_block1_conv1` is a convolution in the first block of the second stage, and `stage2_blocks2-9` the
+layer that repeats the eight blocks after it; their own layers are named alike, `block_conv1`, for any of
+them. What belongs to no stage begins with another word, such as `stem_conv`.
+"""
+
+import re
+from typing import NamedTuple
+
+ANY_BLOCK = "block"
+PART, BLOCKS = r"(?P<part>(stage(?P<stage>\d+))?[^_]*)", r"(_blocks?(?P<first>\d+)(-(?P<last>\d+))?)?"
+NAME = re.compile(rf"{PART}{BLOCKS}_?(?P<operation>.*)")
+
+
+class Place(NamedTuple):
+    """Where a layer stands: `part` is the first word of its name, None what the name does not say."""
+
+    part: str
+    stage: int | None
+    blocks: range | None
+    operation: str
+
+
+def stage(number):
+    return f"stage{number}"
+
+
+def block(stage, number):
+    return f"{stage}_block{number}"
+
+
+def blocks(stage, numbers):
+    """Of the layer that repeats the blocks of a range of numbers."""
+    return f"{stage}_blocks{numbers[0]}-{numbers[-1]}"
+
+
+def in_block(path, stage, number):
+    """Of block `number`, what `path` (`block_conv1/kernel`) is of any: `stage2_block3_conv1/kernel`."""
+    return block(stage, number) + path.removeprefix(ANY_BLOCK)
+
+
+def place(name):
+    """The Place that a layer's name says."""
+    found = NAME.fullmatch(name)
+    number, first, last = (found[key] and int(found[key]) for key in ("stage", "first", "last"))
+    return Place(found["part"], number, first and range(first, (last or first) + 1), found["operation"])
