@@ -179,6 +179,7 @@ class Run:
             "objective": {"name": objective, "value": objective and scores[trainer.watched]["accuracy"]},
             **scores,
             "test_looks": trainer.test_looks,
+            "original_data": trainer.dataset.original and trainer.dataset.original(),
             "final_weights": trainer.final_weights,
             "epochs": len(history),
             "steps": trainer.step,
