@@ -128,7 +128,7 @@ def test_a_schedule_of_keras_is_refused():
         trained(lambda: keras.optimizers.SGD(rate))
 
 
-@pytest.mark.parametrize("final_weights", ["best", "average"])
+@pytest.mark.parametrize("final_weights", ["best", "average", "ema"])
 def test_two_rules_for_the_final_weights_are_refused(final_weights):
-    with pytest.raises(UserError, match=f"final_weights={final_weights} .*use_ema"):
+    with pytest.raises(UserError, match=f"final_weights={final_weights} and SGD, which averages .*\ngive"):
         trained(lambda: keras.optimizers.SGD(0.05, use_ema=True), final_weights=final_weights)

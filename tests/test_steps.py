@@ -97,6 +97,40 @@ def test_two_replicas_step_as_one(options, two_replicas):
     assert_equal(several, one)
 
 
+KINDS = {
+    "lookahead": lambda: optimizers.SGD(0.05, 0.9, lookahead_steps=4),
+    "lookahead of adam": lambda: optimizers.Adam(2e-3, epsilon=1e-3, lookahead_steps=4),
+    "lars": lambda: optimizers.LARS(0.1, 0.05),
+    "lamb": lambda: optimizers.Lamb(0.01, epsilon=1e-3),
+    "schedule free": lambda: optimizers.ScheduleFreeSGD(0.2, weight_decay=0.01),
+    "schedule free adamw": lambda: optimizers.ScheduleFreeAdamW(2e-3, epsilon=1e-3),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_optimizers_step_on_two_replicas_as_on_one(kind, two_replicas):
+    several, one = (
+        trainable(trained(kind, strategy, without_batch_norm, epochs=1).model)
+        for strategy in (two_replicas, None)
+    )
+    assert_equal(several, one, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_optimizers_go_on_where_they_were(kind):
+    keep = Keep(step=6)
+    whole = trained(kind, callbacks=[keep], epochs=2)
+    resumed = trained(kind, checkpoint=keep.kept, epochs=2)
+    assert_equal(resumed.model.get_weights(), whole.model.get_weights(), rtol=1e-6)
+
+
+def test_schedule_free_has_batch_norm_statistics_of_its_average():
+    trainer = trained(KINDS["schedule free"])
+    found = trainer.model.get_weights()
+    measure_batch_norm(trainer.model, trainer._batches())
+    assert_equal(found, trainer.model.get_weights())
+
+
 def test_batch_norm_is_of_each_part():
     """Two parts of a batch leave what one after the other leaves in the moving means."""
     trainer = trained(momentum, accumulate_steps=2, max_steps=1)

@@ -16,6 +16,7 @@ Factor = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=1.2e-38, le=3.4e38)]
 NotNegative = Annotated[float, Field(ge=0, le=3.4e38)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Part = Annotated[float, Field(gt=0, le=1)]
 Size = Count | Annotated[list[Count], Field(min_length=2, max_length=2)]
 Finite = Annotated[float, Field(ge=-3.4e38, le=3.4e38)]
 Range = Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
@@ -70,7 +71,7 @@ RANGES: dict[str, Any] = {
     "padding": Literal["same", "symmetric"],
     "bn_momentum": Share,
     "bn_epsilon": Positive,
-    "survival": Annotated[float, Field(gt=0, le=1)],
+    "survival": Part,
     "stage": Literal["looped", "unrolled"],
     "recompute": bool,
     # of optimizers
@@ -84,6 +85,10 @@ RANGES: dict[str, Any] = {
     "clipnorm": Positive | None,
     "global_clipnorm": Positive | None,
     "clipvalue": Positive | None,
+    "lookahead_steps": Count | None,
+    "lookahead_step_size": Part,
+    "trust": Positive,
+    "beta": Share,
     "beta_1": Share,
     "beta_2": Share,
     "epsilon": Positive,

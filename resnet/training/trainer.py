@@ -20,7 +20,7 @@ from resnet.training.losses import cross_entropy
 from resnet.training.schedules import Constant
 from resnet.training.sharpness import SAM
 from resnet.training.steps import Steps
-from resnet.training.weights import final_weights
+from resnet.training.weights import final_weights, measure_batch_norm
 
 log = logging.getLogger(__name__)
 FORMAT = 2  # of what `state` gives
@@ -388,7 +388,9 @@ class Trainer:
 
     def _finish(self):
         """Give the model the weights that it ends with."""
-        self.optimizer.finalize_variable_values(self.model.trainable_variables)  # Keras' own average
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        if _averages(self.optimizer):
+            measure_batch_norm(self.model, self._batches())
         self.weights.apply(self.model, self._batches())
 
     def _batches(self):
@@ -512,11 +514,10 @@ class Trainer:
                         f"optimizer.{name} does not work on several replicas\n"
                         f"give {cure}, or trainer/strategy=single"
                     )
-        if optimizer.use_ema and self.final_weights != "last":
+        if self.final_weights != "last" and (optimizer.use_ema or _averages(optimizer)):
             raise UserError(
-                f"trainer.final_weights={self.final_weights} and optimizer.use_ema=true are two rules "
-                "for the final weights\n"
-                "give one of them"
+                f"trainer.final_weights={self.final_weights} and {type(optimizer).__name__}, which averages "
+                "its weights itself, are two rules\ngive trainer.final_weights=last or another optimizer"
             )
 
     def _check_model(self, model):
@@ -552,6 +553,11 @@ class Trainer:
     def _check_finite(self, losses):
         for i in np.flatnonzero(~np.isfinite(losses))[:1]:
             raise self.diverged(f"the loss is {losses[i]}", self.step + i + 1)
+
+
+def _averages(optimizer):
+    """Whether an optimizer ends with other weights than it trained, see `optimizers.ScheduleFreeSGD`."""
+    return getattr(optimizer, "averages_weights", False)
 
 
 CALLBACKS = "callbacks/"
