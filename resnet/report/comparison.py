@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from functools import cached_property
 from itertools import combinations, product
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -148,7 +149,7 @@ class Comparison:
         judged = [group for group in groups if group.finished] or groups
         self.metric = next((m for m in DECIDING if all(group.has(m) for group in judged)), DECIDING[-1])
         self.groups = sorted(groups, key=self._rank)
-        for letter, group in zip(_letters(), self.groups, strict=False):
+        for letter, group in zip(letters(), self.groups, strict=False):
             group.letter, group.label = letter, self._label(group)
         self.ranking = self._ranking([group for group in judged if not group.has(DECIDING[0])])
         self.heading, self.verdicts = self._judge(all_pairs)
@@ -175,17 +176,17 @@ class Comparison:
     def _judge(self, all_pairs):
         """A heading, and a sentence for each pair that is shown."""
         contenders = [group for group in self.groups if group.finished and group.values(self.metric)]
-        sentences = verdicts(list(combinations(contenders, 2)), self.metric)
+        found = verdicts(list(combinations(contenders, 2)), self.metric)
         shown = [
-            sentence
-            for (first, _), sentence in sentences.items()
+            verdict.text
+            for (first, _), verdict in found.items()
             if all_pairs or len(contenders) <= FEW or first is contenders[0]
         ]
         heading = f"Verdicts on {words(self.metric)} at 95%"
-        if len(sentences) > 1:
+        if len(found) > 1:
             heading += ", by Holm's correction over all pairs (± is of each pair alone)"
-        if len(shown) < len(sentences):
-            heading += f"; the best beside the others, --all-pairs shows all {len(sentences)}"
+        if len(shown) < len(found):
+            heading += f"; the best beside the others, --all-pairs shows all {len(found)}"
         return heading, shown
 
     def _remarks(self):
@@ -237,8 +238,16 @@ class Comparison:
             yield "95% interval", lambda group: interval(group.summary(metric)) if group.finished else NOTHING
 
 
+class Verdict(NamedTuple):
+    """Of a pair of Groups, in words; where it could be tested, with the Difference and its corrected p."""
+
+    text: str
+    difference: statistics.Difference | None = None
+    p: float | None = None
+
+
 def verdicts(pairs, metric):
-    """Pair of Groups -> verdict in words, for pairs that were chosen before any value was seen.
+    """Pair of Groups -> Verdict, for pairs that were chosen before any value was seen.
 
     They are one family: Holm's correction is over all of them that can be tested.
     """
@@ -247,10 +256,12 @@ def verdicts(pairs, metric):
         try:
             found[pair] = _test(*pair, metric)
         except NoVerdict as reason:
-            why_not[pair] = f"{pair[0].name} and {pair[1].name}: no verdict, {reason}"
+            why_not[pair] = Verdict(f"{pair[0].name} and {pair[1].name}: no verdict, {reason}")
     adjusted = statistics.holm([difference.p for difference in found.values()])
     judged = {
-        pair: statistics.verdict(pair[0].name, pair[1].name, difference, p, len(found))
+        pair: Verdict(
+            statistics.verdict(pair[0].name, pair[1].name, difference, p, len(found)), difference, p
+        )
         for (pair, difference), p in zip(found.items(), adjusted, strict=True)
     }
     return {pair: (judged | why_not)[pair] for pair in pairs}
@@ -272,7 +283,7 @@ def _test(first, second, metric):
     return statistics.mcnemar(first_right, second_right)
 
 
-def _letters():
+def letters():
     """A to Z, then AA, AB and so on."""
     for length in range(1, 4):
         yield from map("".join, product(string.ascii_uppercase, repeat=length))

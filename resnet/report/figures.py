@@ -231,6 +231,36 @@ def compare(groups, metric):
     return figure
 
 
+def walk(rows, start, end, what):
+    """What each change of a recipe brings: on the way from `start` to `end`, and where the end lacks it.
+
+    `rows` are tuples: the change, and two gains or None, see `report.walk.Gain`. Points are filled where the
+    change is told apart from nothing.
+    """
+    figure = Figure((9, 1.6 + 0.7 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    kinds = (("added on the way", BLUE, "o", -0.14), (f"{end} with it and without", ORANGE, "s", 0.14))
+    axes.axvline(0, color=GREY, lw=1)
+    for i, (label, colour, marker, offset) in enumerate(kinds, 1):
+        for y, row in enumerate(rows):
+            if (gain := row[i]) is None:
+                continue
+            place = y + offset
+            if gain.low is not None:
+                axes.plot([100 * gain.low, 100 * gain.high], [place] * 2, "|-", color=colour, lw=1.5)
+            face = colour if gain.sure else "white"
+            axes.plot(100 * gain.estimate, place, marker, color=colour, mfc=face, ms=8, mew=1.5)
+        axes.plot([], [], f"{marker}-", color=colour, label=label)
+    axes.plot([], [], "o", color=GREY, mfc="white", label="open: not told apart")
+    axes.set_yticks(range(len(rows)), [change for change, *_ in rows])
+    axes.set(xlabel=f"points of {what}, 95% interval", ylim=(len(rows) - 0.5, -0.5))
+    axes.set_title(f"what each change brings, from {start} to {end}", parse_math=False)
+    axes.grid(alpha=0.3, axis="x")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
 def _style(i):
     """Colour, dashes and marker of the i-th group: 35 of them differ, in black and white 20."""
     colours = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")

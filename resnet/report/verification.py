@@ -9,8 +9,7 @@ from resnet.errors import UserError
 from resnet.run.record import flat
 
 # How far rounding may carry losses apart at the first step, relative. That grows up to eightfold a step
-# (ResNet-20 in float32, one thread beside two: 4e-7 and 8e-7 at first), so that after some steps nothing more
-# can be told.
+# (ResNet-20 in float32, one thread beside two: 4e-7 and 8e-7 at first): later steps tell nothing more.
 ROUNDING = {"float32": 1e-5, "bfloat16": 1e-2}
 GROWTH, MOST = 10.0, 0.25
 WRITERS = (

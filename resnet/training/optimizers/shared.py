@@ -99,7 +99,7 @@ class Shared:
 
     def _of_model(self, variable):
         """The model's variable that a part of it, as `update_step` has it, belongs to."""
-        return self._trainable_variables[self._get_variable_index(variable)]
+        return self._trainable_variables[number(self, variable)]
 
     def _clip_gradients(self, gradients):
         if not self.clipnorm:
