@@ -5,13 +5,18 @@ TensorFlow loads. Each raises ValueError, whose text begins with the argument at
 """
 
 
-def blocks_per_stage(depth, layers):
-    """n of depth = layers * n + 2, for networks of three stages whose blocks have a third of `layers`."""
-    n, rest = divmod(depth - 2, layers)
+def blocks_per_stage(depth, layers, others=2):
+    """n of depth = layers * n + others: three stages of n blocks, which have a third of `layers`."""
+    n, rest = divmod(depth - others, layers)
     if rest or n < 1:
-        nearest = " and ".join(str(layers * k + 2) for k in (n, n + 1) if k >= 1)
-        raise ValueError(f"depth={depth}: depth is {layers}n+2; nearest: {nearest}")
+        nearest = " and ".join(str(layers * k + others) for k in (n, n + 1) if k >= 1)
+        raise ValueError(f"depth={depth}: depth is {layers}n+{others}; nearest: {nearest}")
     return n
+
+
+def dense_blocks_per_stage(depth, bottleneck):
+    """n of a DenseNet's three stages: a bottleneck has two layers."""
+    return blocks_per_stage(depth, 6 if bottleneck else 3, others=4)
 
 
 def recompute_in_loops(recompute, stage):
