@@ -18,7 +18,12 @@ SETTINGS = {name: RANGES[name] for name in ("seed", "threads", "changes")}
 SETTINGS |= dict.fromkeys((*GROUPS, *BY_NAME), dict)
 OURS = "resnet."
 DEPTHS = {"resnet.models.plain": 6, "resnet.models.resnet_v1": 6, "resnet.models.resnet_v2": 9}
-RULES = (rules.recompute_in_loops, rules.rising_boundaries, rules.profile_has_an_end)
+RULES = (
+    rules.recompute_in_loops,
+    rules.adaptive_has_a_radius,
+    rules.rising_boundaries,
+    rules.profile_has_an_end,
+)
 
 
 def check(config: DictConfig) -> None:
