@@ -25,6 +25,12 @@ def recompute_in_loops(recompute, stage):
         raise ValueError("recompute=true needs stage=looped")
 
 
+def adaptive_has_a_radius(sam_rho, sam_adaptive):
+    """ASAM is a way to measure SAM's."""
+    if sam_adaptive and not sam_rho:
+        raise ValueError("sam_adaptive=true needs sam_rho, such as 0.5")
+
+
 def rising_boundaries(boundaries, factors):
     """A factor holds from its boundary to the next."""
     if len(boundaries) != len(factors) or list(boundaries) != sorted(set(boundaries)):

@@ -203,6 +203,7 @@ def test_augmentation(option):
         ("optimizer.groups=[{match:bias,rate:2.0}]", "optimizer.groups.0.rate=2.0: extra inputs"),
         ("optimizer.groups=[{rate_factor:2.0}]", "optimizer.groups.0.match: field required"),
         ("optimizer.clipnorm=0", "optimizer.clipnorm=0: "),
+        ("trainer.sam_adaptive=true", "trainer.sam_adaptive=true needs sam_rho"),
         ("model.recompute=true model.stage=unrolled", "model.recompute=true needs stage=looped"),
         ("schedule.boundaries=[3,2,4,5]", "schedule.boundaries=.3, 2, 4, 5.: boundaries must rise"),
         ("model._target_=resnet.data.digits", "model._target_=resnet.data.digits: expected resnet.models"),

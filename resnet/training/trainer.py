@@ -12,6 +12,7 @@ from resnet.data.feed import feed, with_blocks
 from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError
 from resnet.models.layers import synchronize
+from resnet.rules import adaptive_has_a_radius
 from resnet.run.record import keras_logs
 from resnet.training import memory
 from resnet.training.distribution import everyone, is_chief, single
@@ -60,7 +61,7 @@ class Trainer:
         seed: of the order of the images and of their augmentation.
 
     Raises UserError unless `batch_size` divides among the replicas and gives each part an image, and where
-    `prepare` set another precision than this one.
+    `prepare` set another precision than this one; ValueError for `sam_adaptive` without a rho.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Trainer:
         self.epochs, self.batch_size, self.max_steps = epochs, batch_size, max_steps
         self.watch, self.final_weights, self.average_from = watch, final_weights, average_from
         self.ema_decay, self.accumulate_steps = ema_decay, accumulate_steps
+        adaptive_has_a_radius(sam_rho, sam_adaptive)
         self.sharpness = SAM(sam_rho, sam_adaptive) if sam_rho else None
         self.plateau, self.seed, self.deterministic = plateau, seed, deterministic
         self.scale_rate_from, self.synchronize_batch_norm = scale_rate_from, synchronize_batch_norm
