@@ -6,7 +6,6 @@ import keras
 import tensorflow as tf
 
 from resnet.internals.keras import clip
-from resnet.training.losses import loss_of
 from resnet.training.metrics import built, default, values
 
 CLIPPING = ("clipnorm", "global_clipnorm", "clipvalue")
@@ -25,7 +24,7 @@ class Steps:
 
     Args:
         model, optimizer: made in the strategy's scope.
-        loss: one of `training.losses`, or a `keras.losses.Loss`.
+        loss: a function of a Batch, logits and `training`, see `losses.loss_of`.
         metrics: by name, as in `training.metrics`; None for the accuracy.
         preprocessing: a `data.Preprocessing`.
         strategy: where it runs.
@@ -33,7 +32,7 @@ class Steps:
 
     def __init__(self, model, optimizer, loss, metrics, preprocessing, strategy):
         self.model, self.optimizer, self.preprocessing = model, optimizer, preprocessing
-        self.strategy, self._loss = strategy, loss_of(loss)
+        self.strategy, self._loss = strategy, loss
         with strategy.scope():
             optimizer.build(model.trainable_variables)
             of_loss = keras.metrics.Mean(name="loss")
@@ -42,7 +41,7 @@ class Steps:
     def loss(self, batch, training):
         """Losses of a Batch as the network sees it."""
         logits = self.model(batch.images, training=training)
-        losses = self._loss(batch.labels, logits, training)
+        losses = self._loss(batch, logits, training)
         return Losses(logits, losses, tf.add_n(self.model.losses) if self.model.losses else tf.constant(0.0))
 
     def gradients(self, batch):

@@ -16,7 +16,7 @@ from resnet.run.record import keras_logs
 from resnet.training import memory
 from resnet.training.distribution import everyone, is_chief, single
 from resnet.training.environment import precision_in_force
-from resnet.training.losses import cross_entropy
+from resnet.training.losses import cross_entropy, loss_of
 from resnet.training.schedules import Constant
 from resnet.training.steps import Steps
 from resnet.training.weights import final_weights
@@ -120,9 +120,9 @@ class Trainer:
         if self.synchronize_batch_norm and self.strategy.num_replicas_in_sync > 1:
             with self.scope():
                 synchronize(model)
-        self.steps = Steps(
-            model, optimizer, loss or cross_entropy(), metrics, self.preprocessing, self.strategy
-        )
+        with self.scope():
+            loss = loss_of(loss or cross_entropy(), dataset, self.preprocessing)
+        self.steps = Steps(model, optimizer, loss, metrics, self.preprocessing, self.strategy)
         self.step = self.epoch_start = self.test_looks = 0
         self.history, self.stopped, self.callback_factor = [], False, 1.0
         self.first_step_at, self._steps_per_call = None, 1
