@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from resnet.cli.check import check_node
 from resnet.cli.command import command, finished_run, import_keras, run_config
+from resnet.errors import decoration
 from resnet.run.directory import RunDirectory
 
 READING = ("image_size", "channels", "resize")  # how pictures are brought to the network's size
@@ -39,9 +40,10 @@ def evaluate(config: DictConfig) -> None:
     output.mkdir(parents=True)
     of = {"run": str(directory), "data": data, "flip": config.flip}
     (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n", "utf-8")
-    for name, picture in pictures.of_predictions(probabilities, test, dataset.class_names).items():
-        (output / f"{name}.png").write_bytes(picture)
     show(report)
+    with decoration("the pictures"):
+        for name, picture in pictures.of_predictions(probabilities, test, dataset.class_names).items():
+            (output / f"{name}.png").write_bytes(picture)
     print(f"in {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
 
 

@@ -341,3 +341,14 @@ def test_a_run_directory_says_what_it_holds(tmp_path):
     assert run.result()["test"] == trainer.result["test"]
     with pytest.raises(UserError, match="there is no run"):
         RunDirectory.finished(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("drawing", ["grid", "curves", "confusion"])
+def test_a_picture_that_cannot_be_drawn_ends_no_training(tmp_path, monkeypatch, caplog, drawing):
+    def broken(*_, **__):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(f"resnet.report.figures.{drawing}", broken)
+    trainer = fit(tmp_path, callbacks={"tensorboard": TensorBoard()}, epochs=1)
+    assert trainer.result["status"] == "finished"
+    assert "images cannot be shown: RuntimeError: no font" in caplog.text

@@ -226,12 +226,8 @@ def test_what_is_kept_without_augmentation_is_what_would_be_computed(teacher):
 def test_a_teacher_is_learned_from_without_a_right_label(teacher, augment):
     dataset = some_digits(600)
     wrong = dataclasses.replace(dataset.train, labels=(dataset.train.labels + 1) % 10)
-    history = trained(
-        Distillation(teacher[0], alpha=1.0),
-        dataclasses.replace(dataset, train=wrong),
-        augmentation=augment,
-        epochs=8,
-    ).history
+    dataset = dataclasses.replace(dataset, train=wrong)
+    history = trained(Distillation(teacher[0], alpha=1.0), dataset, augment, epochs=8).history
     assert history[-1]["test"]["accuracy"] > 0.7
     assert history[-1]["train"]["accuracy"] < 0.2
 
@@ -253,11 +249,11 @@ def test_a_teacher_must_fit(teacher, tmp_path):
 # Learning
 
 
-def trained(loss, dataset, strategy=None, **options):
-    trainer = Trainer(epochs=options.pop("epochs"), batch_size=30, watch="test", strategy=strategy)
+def trained(loss, dataset, augmentation=None, **options):
+    trainer = Trainer(batch_size=30, watch="test", **options)
     keras.utils.set_random_seed(3)
     with trainer.scope():
-        trainer.compile(network(dataset), adam(), dataset, loss=loss, **options)
+        trainer.compile(network(dataset), adam(), dataset, loss=loss, augmentation=augmentation)
     trainer.fit()
     return trainer
 
@@ -276,20 +272,21 @@ LEARNING = {
 @pytest.mark.parametrize("name", LEARNING)
 def test_digits_are_learned(name):
     augment = mixup(0.3) if name == "binary of mixtures" else None
-    history = trained(LEARNING[name], some_digits(600), epochs=6, augmentation=augment).history
+    history = trained(LEARNING[name], some_digits(600), augment, epochs=6).history
     assert history[-1]["train"]["loss"] < 0.8 * history[0]["train"]["loss"]
     assert history[-1]["test"]["accuracy"] > 0.75
 
 
+@pytest.mark.parametrize("augment", ["darker", None])
 @pytest.mark.parametrize("name", ["class weighted", "distillation"])
-def test_two_replicas_give_the_weights_of_one_process(name, teacher, two_replicas):
+def test_replicas_and_parts_give_the_weights_of_whole_batches(name, augment, teacher, two_replicas):
     loss = Distillation(teacher[0]) if name == "distillation" else losses.ClassWeighted()
-    one, two = (
-        trained(loss, imbalanced(), strategy, epochs=2, augmentation=darker())
-        for strategy in (None, two_replicas)
-    )
-    for found, expected in zip(two.model.trainable_variables, one.model.trainable_variables, strict=True):
-        np.testing.assert_allclose(np.array(found), np.array(expected), rtol=1e-3, atol=1e-4)
+    options = {"epochs": 2, "augmentation": augment and darker()}
+    expected = trained(loss, imbalanced(), **options).model.trainable_variables
+    for ways in ({"strategy": two_replicas}, {"accumulate_steps": 3}):
+        found = trained(loss, imbalanced(), **options, **ways).model.trainable_variables
+        for variable, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(np.array(variable), np.array(other), rtol=1e-3, atol=1e-4)
 
 
 def darker():

@@ -16,6 +16,7 @@ Factor = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=1.2e-38, le=3.4e38)]
 NotNegative = Annotated[float, Field(ge=0, le=3.4e38)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Part = Annotated[float, Field(gt=0, le=1)]
 Size = Count | Annotated[list[Count], Field(min_length=2, max_length=2)]
 Finite = Annotated[float, Field(ge=-3.4e38, le=3.4e38)]
 Range = Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
@@ -70,7 +71,7 @@ RANGES: dict[str, Any] = {
     "padding": Literal["same", "symmetric"],
     "bn_momentum": Share,
     "bn_epsilon": Positive,
-    "survival": Annotated[float, Field(gt=0, le=1)],
+    "survival": Part,
     "stage": Literal["looped", "unrolled"],
     "recompute": bool,
     # of optimizers
@@ -84,6 +85,10 @@ RANGES: dict[str, Any] = {
     "clipnorm": Positive | None,
     "global_clipnorm": Positive | None,
     "clipvalue": Positive | None,
+    "lookahead_steps": Count | None,
+    "lookahead_step_size": Part,
+    "trust": Positive,
+    "beta": Share,
     "beta_1": Share,
     "beta_2": Share,
     "epsilon": Positive,
@@ -131,8 +136,12 @@ RANGES: dict[str, Any] = {
     "precision": Literal["float32", "bfloat16", "auto"],
     "deterministic": bool,
     "watch": Literal["validation", "test"],
-    "final_weights": Literal["last", "best", "average"],
+    "final_weights": Literal["last", "best", "average", "ema"],
     "average_from": Share,
+    "ema_decay": Share,
+    "accumulate_steps": Count,
+    "sam_rho": Positive | None,
+    "sam_adaptive": bool,
     "synchronize_batch_norm": bool,
     "scale_rate_from": Count | None,
     "plateau": dict | None,
@@ -150,7 +159,6 @@ RANGES: dict[str, Any] = {
     "label_smoothing": Share,
     "gamma": NotNegative,
     "threshold": Share | None,
-    "beta": NotNegative,
     "log_zero": Annotated[float, Field(ge=-3.4e38, lt=0)],
     "kind": Literal["hard", "soft"],
     "teacher": str,
@@ -171,6 +179,7 @@ ELSEWHERE: dict[str, dict[str, Any]] = {
     "resnet.augmentation.crop_flip": {"padding": Natural},
     "resnet.training.distillation.Distillation": {"alpha": Factor},
     "resnet.training.losses.bootstrapped": {"beta": Factor},
+    "resnet.training.losses.symmetric": {"beta": NotNegative},
     "resnet.training.schedules.Plateau": {"factor": Fraction},
     "resnet.training.trainer.Trainer": {"epochs": Count},
 }

@@ -1,5 +1,8 @@
 """CIFAR-10 and CIFAR-100 from the official Python archives (Krizhevsky 2009)."""
 
+import hashlib
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +24,7 @@ class Edition(NamedTuple):
     train_files: list[str]
     test_file: str
     names_file: str
+    md5: list[str]  # of the files with images, those of training first, as torchvision publishes them
 
 
 CIFAR10 = Edition(
@@ -30,6 +34,14 @@ CIFAR10 = Edition(
     [f"data_batch_{i}" for i in range(1, 6)],
     "test_batch",
     "batches.meta",
+    [
+        "c99cafc152244af753f735de768cd75f",
+        "d4bba439e000b95fd0a9bffe97cbabec",
+        "54ebc095f3ab1f0389bbae665268c751",
+        "634d18415352ddfa80567beed471001a",
+        "482c414d41f54cd18b22e5b47cb7c3cb",
+        "40351d587109b95175f43aff81a1287e",
+    ],
 )
 CIFAR100 = Edition(
     "cifar-100-python.tar.gz",
@@ -38,6 +50,7 @@ CIFAR100 = Edition(
     ["train"],
     "test",
     "meta",
+    ["16019d7e3df5f24257cddd939b257f8d", "f0ef6b0ae62326f3e7ffdfab6717acfc"],
 )
 TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
 
@@ -68,7 +81,17 @@ def _read(edition, dir, labels, names, classes, options):
     batches = [_batch(folder / name, edition, size, labels, classes) for name in edition.train_files]
     train = Split(*(np.concatenate(part) for part in zip(*batches, strict=True)))
     test = Split(*_batch(folder / edition.test_file, edition, TEST_IMAGES, labels, classes))
-    return make_dataset(train, test, _class_names(folder, edition, names, classes), **options)
+    dataset = make_dataset(train, test, _class_names(folder, edition, names, classes), **options)
+    return replace(dataset, original=partial(is_original, folder, edition))
+
+
+def is_original(folder, edition=CIFAR10):
+    """Whether the images and labels in `folder` are the published files, to the last byte."""
+    files = zip([*edition.train_files, edition.test_file], edition.md5, strict=True)
+    return all(
+        hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest() == md5
+        for name, md5 in files
+    )
 
 
 def locate(edition, root):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -68,13 +69,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training, test and (or None) validation images, and the statistics of the training images."""
+    """Training, test and (or None) validation images, and the statistics of the training images.
+
+    `original()` says, where the source can tell, whether its files are those that were published.
+    """
 
     train: Split
     test: Split
     class_names: list[str]
     normalization: Normalization
     validation: Split | None = None
+    original: Callable[[], bool] | None = None  # asked at the end only: it reads them once more
 
     @property
     def image_shape(self):

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import numpy as np
 import tensorflow as tf
@@ -10,7 +10,7 @@ import yaml
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from resnet.errors import UserError
+from resnet.errors import UserError, decoration
 from resnet.files import replace_text, replacing
 from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command, versions
 from resnet.run import split
@@ -109,9 +109,10 @@ class Run:
             return
         from resnet.models import architecture, summary
 
-        text = summary(trainer.model)
-        print(text)
-        replace_text(self.directory.summary, text + "\n")
+        with decoration("the summary"):
+            text = summary(trainer.model)
+            print(text)
+            replace_text(self.directory.summary, text + "\n")
         with decoration("the architecture"):
             replace_text(self.directory.architecture, architecture.svg(trainer.model))
         with replacing(self.directory.normalization) as part:
@@ -179,6 +180,7 @@ class Run:
             "objective": {"name": objective, "value": objective and scores[trainer.watched]["accuracy"]},
             **scores,
             "test_looks": trainer.test_looks,
+            "original_data": trainer.dataset.original and trainer.dataset.original(),
             "final_weights": trainer.final_weights,
             "epochs": len(history),
             "steps": trainer.step,
@@ -290,17 +292,6 @@ class Run:
 
 def _held_out(dataset):
     return [(name, part) for name, part in dataset.parts.items() if name != "train"]
-
-
-@contextmanager
-def decoration(what):
-    """Around what only decorates a run: an error there is a warning, and never ends a training."""
-    try:
-        yield
-    except (UserError, MemoryError):  # a full disk or memory is no matter of a picture
-        raise
-    except Exception as error:
-        log.warning("no picture of %s: %s: %s", what, type(error).__name__, error)
 
 
 def leave_the_log_to_the_chief():

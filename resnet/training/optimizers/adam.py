@@ -5,10 +5,10 @@ import tensorflow as tf
 
 from resnet.internals.keras import moments
 from resnet.options import with_options_of
-from resnet.training.optimizers.shared import Shared
+from resnet.training.optimizers.lookahead import Lookahead
 
 
-class _InOneOperation(Shared):
+class _InOneOperation(Lookahead):
     """Adam's update (Kingma and Ba 2015, algorithm 1) by `ResourceApplyAdam`; else Keras' own."""
 
     def descend(self, gradient, variable, learning_rate):
@@ -33,9 +33,9 @@ class _InOneOperation(Shared):
 
 @keras.saving.register_keras_serializable("resnet")
 class Adam(_InOneOperation, keras.optimizers.Adam):
-    """`keras.optimizers.Adam`, with the options of `Shared`: else same arguments, variables and results."""
+    """`keras.optimizers.Adam` with the options of `Lookahead`; else same arguments, variables and results."""
 
-    @with_options_of(Shared)
+    @with_options_of(Lookahead)
     def __init__(self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-7, **options):
         betas = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
         super().__init__(learning_rate, **betas, **options)
@@ -45,7 +45,7 @@ class Adam(_InOneOperation, keras.optimizers.Adam):
 class AdamW(Adam, keras.optimizers.AdamW):
     """Adam with a decoupled decay (Loshchilov and Hutter 2019), which must be a number.
 
-    As `keras.optimizers.AdamW`, with the options of `Shared`.
+    As `keras.optimizers.AdamW`, with the options of `Lookahead`.
     """
 
     @with_options_of(Adam)

@@ -8,7 +8,7 @@ from keras import ops
 from resnet.internals.keras import number
 from resnet.options import with_options_of
 from resnet.training.optimizers.adam import AdamW
-from resnet.training.optimizers.shared import is_kernel
+from resnet.training.optimizers.groups import is_kernel
 
 
 @keras.saving.register_keras_serializable("resnet")
@@ -31,12 +31,12 @@ class Muon(AdamW):
             return
         super().build(variables)
         self.kernel_momentums = [
-            self.add_variable_from_reference(v, name="kernel_momentum") if is_kernel(v.shape) else None
+            self.add_variable_from_reference(v, name="kernel_momentum") if is_kernel(v) else None
             for v in variables
         ]
 
     def descend(self, gradient, variable, learning_rate):
-        if not is_kernel(variable.shape):
+        if not is_kernel(variable):
             super().descend(gradient, variable, learning_rate)
             return
         moving = self.kernel_momentums[number(self, variable)]

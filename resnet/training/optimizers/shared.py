@@ -1,23 +1,16 @@
-"""What all optimizers here share: what decays and how, and groups of weights with their own rate or decay.
+"""What all optimizers here share: what decays and how, groups of weights, and clipping."""
 
-A looped stage holds the weights of its blocks stacked, `stage1_blocks2-3/block_bn1_gamma`: rules by name
-and rules of one block's weight hold for them as for `stage1_block2_bn1/gamma`.
-"""
-
-import re
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from resnet.errors import UserError
 from resnet.internals.keras import number
+from resnet.training.optimizers.groups import Groups, inner_axes, is_kernel, is_norm_or_bias
 
-STACKED = re.compile(r"_blocks\d+-\d+/")
-NORM_OR_BIAS = re.compile(r"(^|[/_])(bias|gamma|beta)$")
 DECAYING = {
-    "kernels": lambda path, shape: is_kernel(shape),
-    "weights": lambda path, shape: not NORM_OR_BIAS.search(path),
-    "all": lambda path, shape: True,
+    "kernels": is_kernel,
+    "weights": lambda variable: not is_norm_or_bias(variable),
+    "all": lambda variable: True,
 }
 
 
@@ -76,13 +69,16 @@ class Shared:
     def update_step(self, gradient, variable, learning_rate):
         rule = self._rules[number(self, variable)]
         rate = learning_rate if rule.rate_factor == 1 else learning_rate * rule.rate_factor
+        decay = tf.cast(rule.decay, variable.dtype)
         if rule.decay and self.decoupled:
-            variable.assign_sub(
-                variable * tf.cast(rule.decay, variable.dtype) * tf.cast(rate, variable.dtype)
-            )
+            self.shrink(variable, variable * decay * tf.cast(rate, variable.dtype))
         elif rule.decay:
-            gradient = tf.convert_to_tensor(gradient) + tf.cast(rule.decay, variable.dtype) * variable
+            gradient = tf.convert_to_tensor(gradient) + decay * variable
         self.descend(gradient, variable, rate)
+
+    def shrink(self, variable, decay):
+        """Take the decoupled decay from the weight."""
+        variable.assign_sub(decay)
 
     def descend(self, gradient, variable, learning_rate):
         """The step of the algorithm itself, decay apart."""
@@ -94,12 +90,16 @@ class Shared:
 
     def _rule(self, variable):
         group = self._groups.of(variable.path)
-        decays = DECAYING[self.decay_of](variable.path, variable.shape) and self._use_weight_decay(variable)
+        decays = DECAYING[self.decay_of](variable) and self._use_weight_decay(variable)
         decay = group.get("weight_decay", (self.weight_decay or 0.0) if decays else 0.0)
         return Rule(group.get("rate_factor", 1.0), decay)
 
     def _apply_weight_decay(self, variables):
         """Nothing: `update_step` has done it."""
+
+    def _of_model(self, variable):
+        """The model's variable that a part of it, as `update_step` has it, belongs to."""
+        return self._trainable_variables[self._get_variable_index(variable)]
 
     def _clip_gradients(self, gradients):
         if not self.clipnorm:
@@ -108,46 +108,3 @@ class Shared:
             tf.clip_by_norm(gradient, self.clipnorm, inner_axes(variable))
             for gradient, variable in zip(gradients, self._trainable_variables, strict=True)
         ]
-
-
-class Groups:
-    """What is told of groups of weights, see `Shared`. Raises ValueError for what cannot be."""
-
-    def __init__(self, groups):
-        self.given = [dict(group) for group in groups]
-        for group in self.given:
-            if "match" not in group or not group.keys() <= {"match", "rate_factor", "weight_decay"}:
-                raise ValueError(f"groups: {group}: expected match, with rate_factor or weight_decay")
-            try:
-                re.compile(group["match"])
-            except re.error as error:
-                raise ValueError(f"groups: match={group['match']}: {error}") from error
-
-    def of(self, path):
-        """The first group that `path` belongs to, or an empty one."""
-        return next((group for group in self.given if re.search(group["match"], path)), {})
-
-    def check(self, paths):
-        """Raise UserError for a group that none of `paths` belongs to."""
-        paths = list(paths)
-        for group in self.given:
-            if not any(self.of(path) is group for path in paths):
-                raise UserError(
-                    f"optimizer.groups: no weight is left for match={group['match']}\n"
-                    f"weights are called {', '.join(paths[:5])}, ...; a looped stage's blocks go together"
-                )
-
-
-def is_kernel(shape):
-    """Whether a weight of this shape is a convolution's kernel, or a stack of them."""
-    return len(shape) >= 4
-
-
-def is_stacked(variable):
-    """Whether a variable holds a weight of each block of a looped stage, along its first axis."""
-    return bool(STACKED.search(variable.path))
-
-
-def inner_axes(variable):
-    """The axes of one block's weight, as `tf.reduce_sum` takes them with `keepdims`; None for all."""
-    return list(range(1, len(variable.shape))) if is_stacked(variable) else None

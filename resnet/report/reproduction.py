@@ -1,0 +1,61 @@
+"""Whether several seeds of a paper's recipe met the figure that it published."""
+
+from dataclasses import dataclass
+
+from resnet.report import comparison, statistics
+from resnet.run.directory import RunDirectory
+
+METRIC = "test/accuracy"
+# What may be told otherwise without making another recipe of it.
+NEUTRAL = ("paper", "seed", "data.dir", "threads", "changes", "callbacks", "trainer.deterministic")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure of a paper.
+
+    Args:
+        source: paper, table and row.
+        published: the test accuracy, from 0 to 1.
+        computed: how the paper got it from its runs.
+        margin: how far another result may lie from it and still count as the same.
+    """
+
+    source: str
+    published: float
+    computed: str
+    margin: float
+
+
+def departures(overrides):
+    """Those of a command's overrides that make another recipe of a row's."""
+    keys = {override: override.lstrip("+~").partition("=")[0].partition("@")[0] for override in overrides}
+    return [text for text, key in keys.items() if not any(f"{key}.".startswith(f"{n}.") for n in NEUTRAL)]
+
+
+def report(row, directory, changed=()):
+    """The finding of the runs below `directory` in sentences; `changed` is what makes theirs another recipe.
+
+    Of the paper it speaks only where recipe and data are the paper's.
+    """
+    runs, notes = comparison.read([directory])
+    group = comparison.Group(runs)
+    notes += [f"{run.directory} is left out: {run.why_left_out}" for run in runs if not run.finished]
+    values = list(group.values(METRIC).values()) if group.finished else []
+    if not values:
+        return [f"{row.source}: nothing can be said, no run in {directory} is finished", *notes]
+    why = [f"the recipe is another: {', '.join(changed)}"] if changed else []
+    if not all(RunDirectory(run.directory).result().get("original_data") for run in group.finished):
+        why.append("the data are not the original files")
+    if not why:
+        found = statistics.reproduction(values, row.published, row.margin)
+        return [f"{row.source}, {row.computed}", str(found), *notes]
+    found = statistics.summary(values)
+    interval = "" if found.low is None else f", 95% interval {found.low:.2%} to {found.high:.2%}"
+    seeds = f"{found.n} seed{'' if found.n == 1 else 's'}"
+    return [
+        f"nothing is said of {row.source}: {'; '.join(why)}",
+        f"test accuracy {found.mean:.2%} of {seeds}{interval}; to be compared "
+        "with runs of the same data only, as compare.py does",
+        *notes,
+    ]
