@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 
 from resnet.internals.keras import clip
-from resnet.training.losses import loss_of
 from resnet.training.metrics import built, default, values
 
 CLIPPING = ("clipnorm", "global_clipnorm", "clipvalue")
@@ -26,7 +25,7 @@ class Steps:
 
     Args:
         model, optimizer: made in the strategy's scope.
-        loss: one of `training.losses`, or a `keras.losses.Loss`.
+        loss: a function of a Batch, logits and `training`, see `losses.loss_of`.
         metrics: by name, as in `training.metrics`; None for the accuracy.
         preprocessing: a `data.Preprocessing`.
         strategy: where it runs.
@@ -38,7 +37,7 @@ class Steps:
         self, model, optimizer, loss, metrics, preprocessing, strategy, accumulate_steps=1, sharpness=None
     ):
         self.model, self.optimizer, self.preprocessing = model, optimizer, preprocessing
-        self.strategy, self._loss = strategy, loss_of(loss)
+        self.strategy, self._loss = strategy, loss
         self.accumulate_steps, self.sharpness = accumulate_steps, sharpness
         with strategy.scope():
             optimizer.build(model.trainable_variables)
@@ -48,7 +47,7 @@ class Steps:
     def loss(self, batch, training):
         """Losses of a Batch as the network sees it."""
         logits = self.model(batch.images, training=training)
-        losses = self._loss(batch.labels, logits, training)
+        losses = self._loss(batch, logits, training)
         return Losses(logits, losses, tf.add_n(self.model.losses) if self.model.losses else tf.constant(0.0))
 
     def gradients(self, batch):
@@ -192,9 +191,9 @@ def _parts(batch, count):
     if count == 1:
         return [batch]
     places = [tf.range(i, batch.size, count) for i in range(count)]
+    kinds = ("images", "labels", "indices")
     return [
-        batch._replace(images=tf.gather(batch.images, mine), labels=tf.gather(batch.labels, mine))
-        for mine in places
+        batch._replace(**{kind: tf.gather(getattr(batch, kind), mine) for kind in kinds}) for mine in places
     ]
 
 

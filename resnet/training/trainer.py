@@ -17,7 +17,7 @@ from resnet.run.record import keras_logs
 from resnet.training import memory
 from resnet.training.distribution import everyone, is_chief, single
 from resnet.training.environment import precision_in_force
-from resnet.training.losses import cross_entropy
+from resnet.training.losses import cross_entropy, loss_of
 from resnet.training.schedules import Constant
 from resnet.training.sharpness import SAM
 from resnet.training.steps import Steps
@@ -136,10 +136,12 @@ class Trainer:
         if self.synchronize_batch_norm and self.strategy.num_replicas_in_sync > 1:
             with self.scope():
                 synchronize(model)
+        with self.scope():
+            loss = loss_of(loss or cross_entropy(), dataset, self.preprocessing)
         self.steps = Steps(
             model,
             optimizer,
-            loss or cross_entropy(),
+            loss,
             metrics,
             self.preprocessing,
             self.strategy,
