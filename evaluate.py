@@ -4,17 +4,22 @@ import json
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from resnet.cli.check import check_node
 from resnet.cli.command import command, finished_run, import_keras, run_config
+from resnet.errors import decoration
+from resnet.run.directory import RunDirectory
+
+READING = ("image_size", "channels", "resize")  # how pictures are brought to the network's size
+WHOLE = {"test_split": None, "validation_split": 0.0}  # nothing is cut off
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def evaluate(config: DictConfig) -> None:
     directory = finished_run(config)
-    data = OmegaConf.to_container(run_config(config, directory).data, resolve=True)
-    assert isinstance(data, dict)
+    data = data_config(config, directory)
     check_node("data", data)
 
     import_keras()
@@ -26,18 +31,46 @@ def evaluate(config: DictConfig) -> None:
     network = trained.load(directory)
     dataset = instantiate(data)
     network.check(dataset)
-    probabilities = evaluation.predict(network.model, dataset.test, network.preprocessing, flip=config.flip)
-    scores = evaluation.score(probabilities, dataset.test.labels, dataset.class_names)
+    test = test_images(config, RunDirectory(directory), dataset)
+    probabilities = evaluation.predict(network.model, test, network.preprocessing, flip=config.flip)
+    scores = evaluation.score(probabilities, test.labels, dataset.class_names)
     decay = float(sum(network.model.losses))
     report = {"loss": scores["cross_entropy"] + decay, "weight_decay": decay, **scores}
     output = Path(config.output)
     output.mkdir(parents=True)
     of = {"run": str(directory), "data": data, "flip": config.flip}
     (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n", "utf-8")
-    for name, picture in pictures.of_predictions(probabilities, dataset.test, dataset.class_names).items():
-        (output / f"{name}.png").write_bytes(picture)
     show(report)
+    with decoration("the pictures"):
+        for name, picture in pictures.of_predictions(probabilities, test, dataset.class_names).items():
+            (output / f"{name}.png").write_bytes(picture)
     print(f"in {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
+
+
+def data_config(config, directory):
+    """The run's own data node with what `config.data` changes in it, or `config.data` where it is whole.
+
+    Other pictures are read as the run read its own, and all of them are test images, unless they come with a
+    test part or the command line says otherwise.
+    """
+    given, run = config.get("data") or {}, run_config(config, directory)
+    if "_target_" in given:
+        told = {override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task}
+        own = RunDirectory(directory).config()["data"]
+        alike = {key: own[key] for key in READING if key in own} | WHOLE
+        run.data.update({k: alike[k] for k in alike if k in given and f"data.{k}" not in told})
+    return OmegaConf.to_container(run.data, resolve=True)
+
+
+def test_images(config, run, dataset):
+    """The run's own test images, or those of the data that were given."""
+    from resnet.run import split
+
+    parts = split.load(run.split)
+    if not config.get("data"):
+        return split.own_test(dataset, parts)
+    split.warn_of_trained(dataset.test.hashes, parts, "images that are scored")
+    return dataset.test
 
 
 def show(report):

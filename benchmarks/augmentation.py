@@ -68,13 +68,13 @@ SHAPE = [32, 32]
 def of_transform(make, dataset, batch):
     """A function that augments one batch, given a number to draw by."""
     transform = make()
-    transform.fit(dataset)
     images = tf.cast(dataset.train.images[:batch], tf.float32)
     images, labels = dataset.normalization(images), tf.one_hot(dataset.train.labels[:batch], 10)
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
     def run(number):
-        return transform(Batch(images, labels, tf.range(batch), number), tf.stack([1, number]))
+        batch_of = Batch(images, labels, tf.range(batch), number, dataset.normalization)
+        return transform(batch_of, tf.stack([1, number]))[:2]
 
     return lambda number: run(tf.constant(number))
 

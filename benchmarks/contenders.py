@@ -1,6 +1,5 @@
 """Who is measured by throughput.py. Each trains without end, and says after each step what it did."""
 
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -40,11 +39,10 @@ def pixels(shape):
 NETWORKS = {"resnet20": Network("resnet_v1", 20, 128), "resnet110": Network("resnet_v2", 110, 64)}
 
 
-def load(directory):
+def load(directory, validation_split=0.0):
     from resnet.data import cifar10
 
-    options = {"train_size": None, "test_size": None, "validation_split": 0.0}
-    return cifar10(directory, normalization="pixel_mean", seed=1, **options)
+    return cifar10(directory, validation_split=validation_split, seed=1)
 
 
 def product(network, precision, directory, step_done):
@@ -63,11 +61,11 @@ def bare(network, precision, directory, step_done):
     import keras
     import tensorflow as tf
 
-    from resnet.training.distribution import single
+    from resnet import prepare
     from resnet.training.optimizers import Adam
-    from resnet.training.trainer import STEPS_PER_CALL, set_precision
+    from resnet.training.trainer import STEPS_PER_CALL
 
-    set_precision(precision, single())
+    prepare(precision=precision)
     dataset, model, optimizer = load(directory), network.build(), Adam(1e-3)
     optimizer.build(model.trainable_variables)
     images = tf.constant(dataset.normalization(dataset.train.images[: network.batch].astype("float32")))
@@ -89,44 +87,41 @@ def bare(network, precision, directory, step_done):
 
 
 def trainer(network, precision, directory, step_done, strategy="single"):
-    """This project, as train.py puts it together."""
-    import keras
-    from hydra import compose, initialize_config_dir
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
+    """This project: metrics, callbacks and logs as in train.py."""
+    import resnet
+    from resnet.augmentation import shift_flip
+    from resnet.run import callbacks
+    from resnet.training import distribution
+    from resnet.training.optimizers import Adam
+    from resnet.training.schedules import Plateau
 
-    from resnet.run import Run
+    class Report(callbacks.Callback):
+        done = 0
 
-    overrides = {
-        "model": network.family,
-        "model.depth": network.depth,
-        "trainer/strategy": strategy,
-        "trainer.batch_size": network.batch,
-        "trainer.precision": precision,
-        "data.dir": directory,
-        "data.test_size": 500,
+        def on_train_batch_end(self, batch, logs=None):
+            step_done((self.trainer.step - self.done) * network.batch)
+            self.done = self.trainer.step
+
+    resnet.prepare(precision=precision)
+    dataset = load(directory, validation_split=0.1)
+    training = resnet.Trainer(
+        batch_size=network.batch,
+        precision=precision,
+        plateau=Plateau(),
+        strategy=getattr(distribution, strategy)(),
+    )
+    with training.scope():
+        model, optimizer = network.build(), Adam(1e-3)
+    kept = {
+        "checkpoints": callbacks.Checkpoints(),
+        "tensorboard": callbacks.TensorBoard(),
+        "csv": callbacks.MetricsCsv(),
+        "progress": callbacks.Progress(),
+        "report": Report(),
     }
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("config", [f"{key}={value}" for key, value in overrides.items()])
-    record = {"config.yaml": OmegaConf.to_yaml(config), "overrides.yaml": "[]"}
-    training = instantiate(config.trainer)
-    with TemporaryDirectory() as outputs, Run(outputs, record, time.time(), training.strategy) as run:
-        augment = instantiate(config.augmentation)
-        dataset = augment.fit(instantiate(config.data))
-        with training.scope():
-            model = instantiate(config.model, input_shape=dataset.image_shape, num_classes=10)
-            optimizer = instantiate(config.optimizer)
-        training.compile(model, optimizer, instantiate(config.schedule), augment, dataset)
-        run.describe(training)
-
-        class Report(keras.callbacks.Callback):
-            done = 0
-
-            def on_train_batch_end(self, batch, logs=None):
-                step_done((training.step - self.done) * network.batch)
-                self.done = training.step
-
-        training.fit([*run.callbacks(training), Report()])
+    with TemporaryDirectory() as outputs, resnet.Run(outputs, strategy=training.strategy) as run:
+        trained = {"augmentation": shift_flip(), "callbacks": kept, "trainer": training, "run": run}
+        resnet.fit(model, dataset, optimizer, **trained)
 
 
 def trainer_on_cores(*arguments):
@@ -139,10 +134,9 @@ def stock(network, precision, directory, step_done):
     import keras
 
     from benchmarks.stock import generated_batches, stock_layers
-    from resnet.training.distribution import single
-    from resnet.training.trainer import set_precision
+    from resnet import prepare
 
-    set_precision(precision, single())
+    prepare(precision=precision)
     dataset = load(directory)
     with stock_layers():
         model = network.build("unrolled")

@@ -68,17 +68,12 @@ def fit_keras(model, steps, clock):
 
 
 def fit_ours(model, steps, clock):
-    from resnet import augmentation
+    import resnet
     from resnet.data.dataset import Dataset, measure
-    from resnet.training import schedules
-    from resnet.training.optimizers import Adam
-    from resnet.training.trainer import Trainer
 
     split = noise(steps)
     dataset = Dataset(split, split.take([0, 1]), [*"0123456789"], measure(split.images, "pixel_mean"))
-    trainer = Trainer(epochs=1, batch_size=BATCH)
-    trainer.compile(model, Adam(1e-3), schedules.Constant(), augmentation.none(), dataset)
-    trainer.fit([clock])
+    resnet.fit(model, dataset, callbacks=[clock], epochs=1, batch_size=BATCH)
 
 
 def noise(steps):

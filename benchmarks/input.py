@@ -17,17 +17,17 @@ def graph_batches(dataset, batch):
     """This project's, without end."""
     import tensorflow as tf
 
-    from resnet.augmentation import Batch, shift_flip
+    from resnet.augmentation import shift_flip
+    from resnet.data import Preprocessing
 
-    augment, normalization = shift_flip(), dataset.normalization
+    preprocessing = Preprocessing.of(dataset, shift_flip())
     images, labels = tf.constant(dataset.train.images), tf.constant(dataset.train.labels)
 
     @tf.function(jit_compile=False)
     def make(indices, step):
-        scaled = normalization.scale(tf.cast(tf.gather(images, indices), tf.float32))
-        target = tf.one_hot(tf.gather(labels, indices), dataset.num_classes)
-        made = augment(Batch(scaled, target, indices, step), tf.stack([1, step]))
-        return normalization.standardize(made.images), made.labels
+        chosen = tf.gather(images, indices), tf.gather(labels, indices)
+        made = preprocessing.training(*chosen, indices, step, 0)
+        return made.images, made.labels
 
     random, step = np.random.default_rng(1), 0
     while True:

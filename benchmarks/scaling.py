@@ -29,12 +29,11 @@ def measure(depth, batch, steps, synchronized):
     import keras
     import numpy as np
 
-    from resnet import augmentation
+    import resnet
     from resnet.data.dataset import Dataset, Split
     from resnet.data.normalization import measure
     from resnet.models import resnet_v1
-    from resnet.training import distribution, schedules
-    from resnet.training.trainer import Trainer
+    from resnet.training import distribution
 
     class Loopback(keras.callbacks.Callback):
         """Bytes received over the loopback while an epoch trains."""
@@ -50,14 +49,14 @@ def measure(depth, batch, steps, synchronized):
     images = random.integers(0, 256, (steps * batch, 32, 32, 3), np.uint8)
     split = Split(images, random.integers(0, 10, len(images), np.int32))
     dataset = Dataset(split, split.take([0, 1]), [*"0123456789"], measure(images, "pixel_mean"))
-    trainer = Trainer(epochs=2, batch_size=batch, strategy=workers, synchronize_batch_norm=synchronized)
+    options = {"strategy": workers, "synchronize_batch_norm": synchronized}
+    trainer = resnet.Trainer(epochs=2, batch_size=batch, **options)
     with trainer.scope():
         model, optimizer = resnet_v1((32, 32, 3), 10, depth=depth), keras.optimizers.Adam(1e-3)
-    trainer.compile(model, optimizer, schedules.Constant(), augmentation.none(), dataset)
     loopback = Loopback()
-    history = trainer.fit([loopback])
+    resnet.fit(model, dataset, optimizer, callbacks=[loopback], trainer=trainer)
     return {
-        "images_per_second": history[-1]["images_per_second"],
+        "images_per_second": trainer.history[-1]["time"]["images_per_second"],
         "bytes_a_step": loopback.bytes / steps,
         "bytes_needed": 2 * exchanged(model, synchronized) if workers else 0,
     }

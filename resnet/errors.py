@@ -1,4 +1,9 @@
-"""Errors that end a run in one clear line."""
+"""Errors that end a run in one clear line, and those that must not end it."""
+
+import logging
+from contextlib import contextmanager
+
+log = logging.getLogger(__name__)
 
 
 class UserError(Exception):
@@ -15,3 +20,14 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, number, message):
         super().__init__(message)
         self.number = number
+
+
+@contextmanager
+def decoration(what):
+    """Around what only decorates a run: an error there is a warning, and never ends a training."""
+    try:
+        yield
+    except (UserError, MemoryError):  # a full disk or memory is no matter of a picture
+        raise
+    except Exception as error:
+        log.warning("%s cannot be shown: %s: %s", what, type(error).__name__, error)

@@ -40,7 +40,7 @@ def fit(
 
     if trainer and options:
         raise TypeError(f"fit: {', '.join(options)} belong to the trainer that is given")
-    trainer = trainer or Trainer(**options)
+    trainer = trainer or Trainer(**{"precision": "auto"} | options)  # whichever was prepared
     with trainer.scope():
         optimizer = optimizer or Adam(1e-3)
     trainer.compile(
@@ -56,8 +56,8 @@ def fit(
     if run is None:
         trainer.fit(callbacks)
         return trainer
-    run.describe(trainer)
     run.resume(trainer)
+    run.describe(trainer)
     trainer.fit(run.attach(callbacks))
     run.finish(trainer)
     return trainer

@@ -242,7 +242,7 @@ def test_odd_paths_from_training_to_prediction(tmp_path):
     photos.mkdir()
     write_pictures(photos)
     directory = "run 1,2 = é"
-    own = ("data=image_folder", f"data.dir={photos.name}", "data.train_size=40", "data.image_size=8")
+    own = ("data=image_folder", f"data.dir={photos.name}", "data.train_size=100", "data.image_size=8")
     small = ("model.depth=8", "trainer.max_steps=1", f"hydra.run.dir={directory}")
     done = train(*own, *small, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 import io
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.text import Text
@@ -188,3 +189,11 @@ def test_names_stand_in_the_pictures_as_they_are(name):
         shown = [text for text in figure.findobj(Text) if figures.short(name, 10)[:5] in text.get_text()]
         assert shown
         assert not any(text.get_parse_math() for text in shown)
+
+
+def test_the_users_own_style_is_not_asked(monkeypatch):
+    """Such as LaTeX for all texts, which is not installed everywhere and reads names as formulas."""
+    plain = figures.png(figures.confusion(np.array([[3, 1], [2, 4]]), ["a_b", "50%"]))
+    monkeypatch.setitem(matplotlib.rcParams, "text.usetex", True)
+    monkeypatch.setitem(matplotlib.rcParams, "axes.facecolor", "black")
+    assert figures.png(figures.confusion(np.array([[3, 1], [2, 4]]), ["a_b", "50%"])) == plain

@@ -131,3 +131,23 @@ def test_the_unpickler_is_a_table_of_operations_that_can_be_left_out():
 def test_the_unpickler_costs_no_tensorflow():
     code = "import sys, resnet.internals.pickle; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_variables_of_a_layer():
+    from resnet.internals.keras import own_variables
+
+    use = "the order of a loop's stacked weights, which freezing must not change"
+    with needed("keras", "Layer._trainable_variables, Layer._non_trainable_variables", use):
+        layer = keras.layers.BatchNormalization()
+        layer.build((None, 3))
+        layer.trainable = False
+        trained, others = own_variables(layer)
+        assert [v.name for v in trained] == ["gamma", "beta"]
+        assert [v.name for v in others] == ["moving_mean", "moving_variance"]
+
+
+def test_all_layers_of_a_model():
+    with needed("keras", "Model._flatten_layers", "users who freeze layers, those of a loop among them"):
+        inner = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        outer = keras.Sequential([keras.Input((3,)), inner])
+        assert inner.layers[0] in outer._flatten_layers()

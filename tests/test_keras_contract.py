@@ -1,53 +1,12 @@
 """What Keras documents of its optimizers holds: the weights are those of Model.fit on the same batches."""
 
-import copy
-
 import keras
 import numpy as np
 import pytest
 
 from resnet.errors import UserError
-from resnet.models.layers import FusedBatchNormalization
 from resnet.training import optimizers
-from resnet.training.trainer import Trainer
-from tests.worker import noise
-
-BATCH, EPOCHS = 48, 3  # 200 images: the last batch of an epoch has 8
-
-
-def network(dataset, batch_norm=True):
-    """A small one with weight decay and without kinks, where rounding could decide."""
-    keras.utils.set_random_seed(3)
-    layers, decay = keras.layers, keras.regularizers.L2(1e-3)
-    x = inputs = keras.Input(dataset.image_shape)
-    for i in (1, 2):
-        x = layers.Conv2D(6, 3, strides=i, kernel_regularizer=decay, name=f"conv{i}")(x)
-        x = FusedBatchNormalization(momentum=0.9, name=f"bn{i}")(x) if batch_norm else x
-        x = layers.Activation("tanh")(x)
-    return keras.Model(inputs, layers.Dense(10, name="logits")(layers.GlobalAveragePooling2D()(x)))
-
-
-def without_batch_norm(dataset):
-    """Whose statistics would be those of each replica's own images."""
-    return network(dataset, batch_norm=False)
-
-
-def trained(optimizer, strategy=None, model=network, callbacks=(), checkpoint=None, **options):
-    """A Trainer after its training, of `optimizer()`; from `checkpoint` on, where one is given."""
-    dataset = noise()
-    trainer = Trainer(
-        **{"epochs": EPOCHS, "batch_size": BATCH, "watch": "test", "strategy": strategy} | options
-    )
-    with trainer.scope():
-        trainer.compile(model(dataset), optimizer(), dataset)
-    if checkpoint:
-        trainer.restore(*checkpoint)
-    trainer.fit(callbacks)
-    return trainer
-
-
-def trainable(model):
-    return [np.array(variable) for variable in model.trainable_variables]
+from tests.smooth import BATCH, EPOCHS, Keep, assert_equal, network, trainable, trained, without_batch_norm
 
 
 def fitted(optimizer, trainer):
@@ -63,11 +22,6 @@ def fitted(optimizer, trainer):
         model.fit(images[order], dataset.train.labels[order], BATCH, epochs=1, shuffle=False, verbose=0)
     finalize(model.trainable_variables)
     return trainable(model)
-
-
-def assert_equal(found, expected, rtol=1e-4, atol=2e-6):
-    for value, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(value, other, rtol=rtol, atol=atol)
 
 
 OPTIONS = [
@@ -110,20 +64,6 @@ def test_our_own_optimizers_are_stepped_as_model_fit_does(name):
     assert_equal(trainable(trainer.model), fitted(optimizer, trainer), atol=2e-5)
 
 
-class Keep(keras.callbacks.Callback):
-    """Takes the state that a checkpoint after `step` would hold."""
-
-    every_step = True
-
-    def __init__(self, step):
-        super().__init__()
-        self.step, self.kept = step, None
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.trainer.step == self.step:
-            self.kept = copy.deepcopy(self.trainer.state())
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -154,12 +94,13 @@ def test_resumed_within_an_average_or_an_accumulation_it_is_the_uninterrupted_tr
         {"clipvalue": 0.01},
         {"loss_scale_factor": 64.0, "global_clipnorm": 0.5},
         {"weight_decay": 0.1},
+        {"weight_decay": 0.1, "decoupled": False, "clipnorm": 0.1},
     ],
     ids=" ".join,
 )
 def test_two_replicas_clip_the_gradient_of_one_process(options, two_replicas):
     def optimizer():
-        return keras.optimizers.SGD(0.05, momentum=0.9, **options)
+        return optimizers.SGD(0.05, momentum=0.9, **options)
 
     several, one = (
         trainable(trained(optimizer, strategy, without_batch_norm, epochs=1).model)
@@ -187,7 +128,7 @@ def test_a_schedule_of_keras_is_refused():
         trained(lambda: keras.optimizers.SGD(rate))
 
 
-@pytest.mark.parametrize("final_weights", ["best", "average"])
+@pytest.mark.parametrize("final_weights", ["best", "average", "ema"])
 def test_two_rules_for_the_final_weights_are_refused(final_weights):
-    with pytest.raises(UserError, match=f"final_weights={final_weights} .*use_ema"):
+    with pytest.raises(UserError, match=f"final_weights={final_weights} and SGD, which averages .*\ngive"):
         trained(lambda: keras.optimizers.SGD(0.05, use_ema=True), final_weights=final_weights)

@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-from resnet.errors import ConfigError
 from omegaconf import OmegaConf
 
 from predict import find
 from resnet import listing
+from resnet.errors import ConfigError
 
 
 @pytest.fixture

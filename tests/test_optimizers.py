@@ -91,12 +91,18 @@ def test_adam_is_that_of_keras(name, options):
         np.testing.assert_allclose(value, expected, rtol=2e-5, atol=3e-6)
 
 
-@pytest.mark.parametrize("name", ["Adam", "AdamW"])
-def test_adam_is_saved_as_what_it_is(name):
-    optimizer = getattr(optimizers, name)(learning_rate=0.01, beta_1=0.8)
-    copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
-    assert type(copy) is type(optimizer)
-    assert copy.get_config() == optimizer.get_config()
+@pytest.mark.parametrize("name", ["SGD", "Lion", "Lamb"])
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"clipnorm": 0.1}])
+def test_others_are_those_of_keras(name, options):
+    options = {"weight_decay": None} | options
+    if name != "SGD":
+        options["beta_1"] = 0.8
+    ours = stepped(getattr(optimizers, name), **{"decay_of": "all"} | options)
+    keras_own = stepped(
+        getattr(keras.optimizers, name), **({"momentum": 0.9} if name == "SGD" else {}) | options
+    )
+    for value, expected in zip(ours, keras_own, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=2e-5, atol=3e-6)
 
 
 def test_one_operation_a_variable():
@@ -110,3 +116,114 @@ def test_one_operation_a_variable():
 
     operations = [op.type for op in apply.get_concrete_function().graph.get_operations()]
     assert operations.count("ResourceApplyAdam") == len(SHAPES)
+
+
+RATES = [0.1, 0.3, 0.2, 0.05, 0.1, 0.1, 0.02]
+START = np.random.default_rng(0).normal(size=(3, 3, 2, 4))
+
+
+def gradient(w):
+    return np.sin(3 * w)
+
+
+def followed(optimizer, name="kernel"):
+    """A weight that is stepped along `gradient` with RATES, and what it ends as, as floats."""
+    weight = keras.Variable(START.astype("float32"), name=name)
+    for rate in RATES:
+        optimizer.learning_rate = rate
+        optimizer.apply([tf.sin(3 * weight)], [weight])
+    trained = weight.numpy()
+    optimizer.finalize_variable_values([weight])
+    return trained, weight.numpy()
+
+
+def assert_followed(found, expected):
+    for value, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(value, other, rtol=2e-4, atol=2e-5)
+
+
+def test_lars_steps_as_the_paper_says():
+    """You et al. 2017, algorithm 1, with the norm of gradient and decay together."""
+    w, moving = START, 0
+    for rate in RATES:
+        direction = gradient(w) + 0.2 * w
+        trust = 0.05 * np.linalg.norm(w) / np.linalg.norm(direction)
+        moving = 0.9 * moving + rate * trust * direction
+        w = w - moving
+    assert_followed(followed(optimizers.LARS(0.1, trust=0.05, weight_decay=0.2)), [w, w])
+
+
+def test_lars_leaves_biases_to_momentum():
+    found = followed(optimizers.LARS(0.1, momentum=0.5), name="bias")
+    assert_followed(found, followed(optimizers.SGD(0.1, momentum=0.5), name="bias"))
+
+
+def test_lars_does_not_mind_the_size_of_the_gradient():
+    """You et al. 2017, section 4: neither does its step vanish nor explode with it."""
+    moved = []
+    for size in (1e-3, 1.0, 1e3):
+        weight = keras.Variable(START.astype("float32"), name="kernel")
+        optimizers.LARS(0.1, weight_decay=None).apply([size * tf.sin(3 * weight)], [weight])
+        moved.append(weight.numpy() - START)
+    for other in moved[1:]:
+        np.testing.assert_allclose(other, moved[0], rtol=1e-3, atol=1e-6)
+
+
+def schedule_free(beta, decay, direction, correction=lambda step: 1.0):
+    """Algorithm 1 of Defazio et al. 2024: what trains, and what the network ends as."""
+    z = x = y = START
+    total = 0
+    for step, rate in enumerate(RATES, 1):
+        rate = rate * correction(step)
+        z = z - rate * direction(gradient(y)) - rate * decay * y
+        total += rate**2
+        x = x + rate**2 / total * (z - x)
+        y = (1 - beta) * z + beta * x
+    return y, x
+
+
+def test_schedule_free_sgd_steps_as_the_paper_says():
+    found = followed(optimizers.ScheduleFreeSGD(1.0, beta=0.8, weight_decay=0.1))
+    assert_followed(found, schedule_free(0.8, 0.1, lambda g: g))
+
+
+def test_schedule_free_adamw_steps_as_the_paper_says():
+    mean = np.zeros_like(START)
+
+    def direction(g):
+        mean[:] = 0.99 * mean + 0.01 * g * g
+        return g / (np.sqrt(mean) + 1e-8)
+
+    optimizer = optimizers.ScheduleFreeAdamW(1.0, beta_1=0.8, beta_2=0.99, weight_decay=0.1)
+    expected = schedule_free(0.8, 0.1, direction, lambda step: np.sqrt(1 - 0.99**step))
+    assert_followed(followed(optimizer), expected)
+
+
+def test_schedule_free_without_beta_ends_as_the_mean_of_sgd():
+    """Polyak-Ruppert averaging, of which the method is a generalisation (section 2 there)."""
+    weight, mean = START, 0
+    for rate in RATES:
+        weight = weight - rate * gradient(weight)
+        mean = mean + rate**2 * weight / np.sum(np.square(RATES))
+    assert_followed(followed(optimizers.ScheduleFreeSGD(1.0, beta=0.0)), [weight, mean])
+
+
+def test_lookahead_steps_as_the_paper_says():
+    """Zhang et al. 2019, algorithm 1: three steps of momentum forward, a part of them back; seven steps."""
+    fast = slow = START
+    moving = 0
+    for step, rate in enumerate(RATES, 1):
+        moving = 0.9 * moving - rate * gradient(fast)
+        fast = fast + moving
+        if step % 3 == 0:
+            fast = slow = slow + 0.4 * (fast - slow)
+    options = {"lookahead_steps": 3, "lookahead_step_size": 0.4}
+    assert_followed(followed(optimizers.SGD(0.1, 0.9, **options)), [fast, slow])
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "Muon", "Lion", "Lamb", "LARS"])
+def test_lookahead_all_the_way_is_the_optimizer_itself(name):
+    kind = getattr(optimizers, name)
+    trained, _ = followed(kind(0.1, lookahead_steps=2, lookahead_step_size=1.0))
+    expected, _ = followed(kind(0.1))
+    np.testing.assert_allclose(trained, expected, rtol=1e-4, atol=1e-5)

@@ -1,5 +1,6 @@
 """Many trainings: what Hydra's launchers and sweepers do with train.py."""
 
+import csv
 import os
 import sqlite3
 import time
@@ -127,8 +128,9 @@ def test_a_value_in_place_of_a_sweep_and_the_comparison_of_those_that_did_not_fa
     assert "lower optimizer.learning_rate" in done.stderr
     statuses = [result(tmp_path / "sweep" / job)["status"] for job in "0123"]
     assert statuses == ["finished", "failed", "finished", "failed"]
-    compared = (tmp_path / "sweep" / "comparison.md").read_text("utf-8").splitlines()[2:]
-    assert sorted("finished" in line for line in compared) == [False, False, True, True]
+    with (tmp_path / "sweep" / "comparison.csv").open(encoding="utf-8", newline="") as file:
+        compared = sorted(row["status"] for row in csv.DictReader(file))
+    assert compared == ["failed", "failed", "finished", "finished"]
     assert (tmp_path / "sweep" / "comparison.png").exists()
 
 

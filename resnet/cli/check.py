@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from resnet import rules
-from resnet.cli.ranges import ELSEWHERE, PLACES, RANGES
+from resnet.cli.ranges import ELSEWHERE, PLACES, PLAIN, RANGES
 from resnet.errors import ConfigError
 
 GROUPS = ("data", "model", "optimizer", "augmentation", "schedule", "loss", "trainer")
@@ -17,8 +17,20 @@ BY_NAME = ("metrics", "callbacks")  # groups of any number of nodes
 SETTINGS = {name: RANGES[name] for name in ("seed", "threads", "changes")}
 SETTINGS |= dict.fromkeys((*GROUPS, *BY_NAME), dict)
 OURS = "resnet."
-DEPTHS = {"resnet.models.plain": 6, "resnet.models.resnet_v1": 6, "resnet.models.resnet_v2": 9}
-RULES = (rules.recompute_in_loops, rules.rising_boundaries, rules.profile_has_an_end)
+DEPTHS = {  # layers of n blocks in each of three stages, and others
+    "resnet.models.plain": (6, 2),
+    "resnet.models.resnet_v1": (6, 2),
+    "resnet.models.resnet_v2": (9, 2),
+    "resnet.models.resnext": (9, 2),
+    "resnet.models.wide_resnet": (6, 4),
+}
+RULES = (
+    rules.recompute_in_loops,
+    rules.dense_blocks_per_stage,
+    rules.adaptive_has_a_radius,
+    rules.rising_boundaries,
+    rules.profile_has_an_end,
+)
 
 
 def check(config: DictConfig) -> None:
@@ -60,7 +72,7 @@ def check_node(path: str, node: dict) -> None:
         _check_rules(path, target, values)
     for name, value in values.items():
         for place, part in _parts(f"{path}.{name}", value):
-            if ours or "_target_" in part:
+            if (ours and name not in PLAIN) or "_target_" in part:
                 check_node(place, part)
 
 
@@ -84,7 +96,7 @@ def _check_rules(path, target, values):
         raise ConfigError(f"{path}.depth: field required")
     try:
         if target in DEPTHS:
-            rules.blocks_per_stage(values["depth"], DEPTHS[target])
+            rules.blocks_per_stage(values["depth"], *DEPTHS[target])
         for rule in RULES:
             names = inspect.signature(rule).parameters
             if names.keys() <= values.keys():
@@ -99,10 +111,13 @@ def _validate(prefix, ranges, values):
         _schema(tuple(ranges.items())).model_validate(values)
     except ValidationError as error:
         faults = error.errors()
-        key = faults[0]["loc"][0]
+        first = faults[0]
+        key = first["loc"][0]
         wishes = dict.fromkeys(fault["msg"].lower() for fault in faults if fault["loc"][0] == key)
-        given = "" if faults[0]["type"] == "missing" else f"={values[key]}"
-        raise ConfigError(f"{prefix}{key}{given}: {', or '.join(wishes)}") from error
+        inside = first["type"] in ("missing", "extra_forbidden")  # the others name kinds on their way, too
+        place = ".".join(map(str, first["loc"])) if inside else key
+        given = "" if first["type"] == "missing" else f"={first['input'] if inside else values[key]}"
+        raise ConfigError(f"{prefix}{place}{given}: {', or '.join(wishes)}") from error
 
 
 @cache

@@ -5,7 +5,8 @@ A name has one range wherever it stands. Where it means another thing to some ta
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import NotRequired, TypedDict
 
 # What TensorFlow holds in an int32 and a float32.
 Natural = Annotated[int, Field(ge=0, lt=2**31)]
@@ -15,10 +16,21 @@ Factor = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(ge=1.2e-38, le=3.4e38)]
 NotNegative = Annotated[float, Field(ge=0, le=3.4e38)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Part = Annotated[float, Field(gt=0, le=1)]
 Size = Count | Annotated[list[Count], Field(min_length=2, max_length=2)]
 Finite = Annotated[float, Field(ge=-3.4e38, le=3.4e38)]
 Range = Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
 Shift = Natural | NotNegative | Annotated[list[Natural | Finite], Field(min_length=1)]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class Group(TypedDict):
+    """Of weights, as an optimizer takes it."""
+
+    match: str
+    rate_factor: NotRequired[NotNegative]
+    weight_decay: NotRequired[NotNegative]
+
 
 RANGES: dict[str, Any] = {
     # of the whole run
@@ -31,7 +43,7 @@ RANGES: dict[str, Any] = {
     "train_size": Count | None,
     "test_size": Count | None,
     "validation_split": Share,
-    "test_split": Fraction,
+    "test_split": Fraction | None,
     "normalization": Literal["pixel_mean", "channel"],
     "labels": Literal["fine", "coarse"],
     "image_size": Size,
@@ -44,13 +56,26 @@ RANGES: dict[str, Any] = {
     # of models
     "depth": Count,
     "filters": Annotated[list[Count], Field(min_length=3, max_length=3)],
+    "out_filters": Annotated[list[Count], Field(min_length=3, max_length=3)],
     "strides": Annotated[list[Count], Field(min_length=4, max_length=4)],
     "version": Literal[1, 2],
-    "stem": Literal["imagenet", "cifar"],
+    "stem": Literal["imagenet", "cifar", "deep", "deep_strided"],
     "head": Literal["cifar", "imagenet"],
-    "batch_norm": bool,
+    "norm": Literal["batch", "group", "layer", "none"],
+    "activation": Literal["relu", "gelu", "silu"],
+    "rezero": bool,
+    "attention": Literal["none", "se", "cbam"],
+    "attention_reduction": Count,
+    "width": Count,
+    "cardinality": Count,
+    "group_width": Count,
+    "growth": Count,
+    "bottleneck": bool,
+    "compression": Annotated[float, Field(gt=0, le=1)],
+    "patch": Count,
+    "scale_start": NotNegative,
     "dropout": Share,
-    "shortcut": Literal["projection", "projection_bn", "identity"],
+    "shortcut": Literal["projection", "projection_bn", "pooled", "identity"],
     "strided_block": Literal["first", "last"],
     "strided_conv": Literal["1x1", "3x3"],
     "conv_bias": bool,
@@ -59,7 +84,7 @@ RANGES: dict[str, Any] = {
     "padding": Literal["same", "symmetric"],
     "bn_momentum": Share,
     "bn_epsilon": Positive,
-    "survival": Annotated[float, Field(gt=0, le=1)],
+    "survival": Part,
     "stage": Literal["looped", "unrolled"],
     "recompute": bool,
     # of optimizers
@@ -67,6 +92,16 @@ RANGES: dict[str, Any] = {
     "momentum": Share,
     "nesterov": bool,
     "weight_decay": NotNegative | None,
+    "decay_of": Literal["kernels", "weights", "all"],
+    "decoupled": bool,
+    "groups": list[Group],
+    "clipnorm": Positive | None,
+    "global_clipnorm": Positive | None,
+    "clipvalue": Positive | None,
+    "lookahead_steps": Count | None,
+    "lookahead_step_size": Part,
+    "trust": Positive,
+    "beta": Share,
     "beta_1": Share,
     "beta_2": Share,
     "epsilon": Positive,
@@ -114,11 +149,14 @@ RANGES: dict[str, Any] = {
     "precision": Literal["float32", "bfloat16", "auto"],
     "deterministic": bool,
     "watch": Literal["validation", "test"],
-    "final_weights": Literal["last", "best", "average"],
+    "final_weights": Literal["last", "best", "average", "ema"],
     "average_from": Share,
+    "ema_decay": Share,
+    "accumulate_steps": Count,
+    "sam_rho": Positive | None,
+    "sam_adaptive": bool,
     "synchronize_batch_norm": bool,
     "scale_rate_from": Count | None,
-    "label_smoothing": Share,
     "plateau": dict | None,
     "patience": Count,
     "cooldown": Natural,
@@ -130,6 +168,14 @@ RANGES: dict[str, Any] = {
     "resolver": Literal["tf_config", "slurm"],
     "port": Annotated[int, Field(ge=1, lt=2**16)],
     "start_seconds": Positive | Count,
+    # of losses
+    "label_smoothing": Share,
+    "gamma": NotNegative,
+    "threshold": Share | None,
+    "log_zero": Annotated[float, Field(ge=-3.4e38, lt=0)],
+    "kind": Literal["hard", "soft"],
+    "teacher": str,
+    "temperature": Positive,
     # of metrics and callbacks
     "k": Count,
     "minutes": Positive,
@@ -140,13 +186,21 @@ RANGES: dict[str, Any] = {
 
 ELSEWHERE: dict[str, dict[str, Any]] = {
     "resnet.data.image_folder": {"channels": Literal[1, 3]},
+    "resnet.models.convnext": {"size": Literal["atto", "femto", "pico", "nano", "tiny", "small", "base"]},
+    "resnet.models.densenet_imagenet": {"depth": Literal[121, 169, 201]},
     "resnet.models.plain_imagenet": {"depth": Literal[18, 34]},
     "resnet.models.resnet_imagenet": {"depth": Literal[18, 34, 50, 101, 152, 200]},
     "resnet.models.vgg": {"depth": Literal[11, 13, 16, 19]},
     "resnet.augmentation.crop_flip": {"padding": Natural},
+    "resnet.training.distillation.Distillation": {"alpha": Factor},
+    "resnet.training.losses.bootstrapped": {"beta": Factor},
+    "resnet.training.losses.symmetric": {"beta": NotNegative},
     "resnet.training.schedules.Plateau": {"factor": Fraction},
     "resnet.training.trainer.Trainer": {"epochs": Count},
 }
+
+# Whose values hold dicts that build nothing.
+PLAIN = ("groups",)
 
 # Where the targets lie that a node of this name may build, unless they are the user's own.
 PLACES = {
@@ -156,7 +210,7 @@ PLACES = {
     "augmentation": ("resnet.augmentation.",),
     "transforms": ("resnet.augmentation.",),
     "schedule": ("resnet.training.schedules.",),
-    "loss": ("resnet.training.losses.", "keras.losses."),
+    "loss": ("resnet.training.losses.", "resnet.training.distillation.", "keras.losses."),
     "trainer": ("resnet.training.trainer.",),
     "plateau": ("resnet.training.schedules.Plateau",),
     "strategy": ("resnet.training.distribution.",),

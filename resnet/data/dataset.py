@@ -25,7 +25,7 @@ class Split:
     """Images uint8 `(N, H, W, C)` in memory, with labels int32 `(N,)` and, if they have any, names `(N,)`.
 
     A source whose images lie elsewhere gives an object of its own with `labels`, a length, `image_shape`,
-    `checksum` and `batch`, and without `images`.
+    `checksum`, `hashes` and `batch`, and without `images`.
     """
 
     images: np.ndarray
@@ -111,7 +111,8 @@ def make_dataset(
 ):
     """A Dataset of class-balanced subsets; None for a size takes all.
 
-    Where the source has no `test` (None), `test_split` is the fraction of its images that are for testing.
+    Where the source has no `test` (None), `test_split` is the fraction of its images that are for testing;
+    None makes all of them test images, for a network that was trained on others.
     `validation_split` is the fraction of the training images held out, unless the source has `validation`
     images of its own. Both are cut off class by class, with equal pictures on one side. How many pictures
     are equal is logged. Raises UserError for a cut or size that the source cannot give.
@@ -119,7 +120,9 @@ def make_dataset(
     class_names = [printable(name) for name in class_names]
     draw = {"seed": seed, "class_names": class_names}
     repeated = {}
-    if test is None:
+    if test is None and test_split is None:
+        test = train
+    elif test is None:
         repeated["test_split"] = (train, equality.copies(train))
         train, test = split_off(train, test_split, name="test_split", **draw)
     train = subset(train, train_size, name="train_size", **draw)
@@ -149,6 +152,8 @@ def _kept_together(repeated):
 def _on_both_sides(dataset):
     """Equal pictures that a source has in more than one part."""
     parts = dataset.parts
+    if dataset.test is dataset.train:
+        return
     for name, other in (("test", "train"), ("validation", "train"), ("test", "validation")):
         if name in parts and other in parts and len(found := equality.shared(parts[name], parts[other])):
             example = parts[name].name(found[0])

@@ -26,3 +26,11 @@ def clip(optimizer, gradients):
     Keras does it in `apply`, where each replica's part would be clipped instead of their sum.
     """
     return optimizer._clip_gradients(gradients)
+
+
+def own_variables(layer):
+    """The variables of one layer, those made to be trained and the others, frozen or not.
+
+    What is published leaves out of the first list what is frozen, and so changes its order.
+    """
+    return layer._trainable_variables, layer._non_trainable_variables

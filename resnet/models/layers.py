@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from resnet.errors import UserError
+from resnet.internals.keras import own_variables
 
 COLLECTIVE_GROUP = 2**30  # far from the keys that tf.distribute counts up from 1
 COLLECTIVES = itertools.count(0, 2)  # the same in all workers, which build the same networks
@@ -193,6 +194,66 @@ class IdentityShortcut(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("resnet")
+class Scale(keras.layers.Layer):
+    """A learned factor of its input, or one for each channel, which begins at `start`."""
+
+    def __init__(self, start=0.0, by_channel=False, **kwargs):
+        super().__init__(**kwargs)
+        self.start = start
+        self.by_channel = by_channel
+        self.factor_initializer = keras.initializers.Constant(start)
+
+    def build(self, input_shape):
+        shape = input_shape[-1:] if self.by_channel else (1,)
+        self.factor = self.add_weight(name="factor", shape=shape, initializer=self.factor_initializer)
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start, "by_channel": self.by_channel}
+
+
+@keras.saving.register_keras_serializable("resnet")
+class Dropout(keras.layers.Layer):
+    """`keras.layers.Dropout` whose random state is a weight, so that each block of a loop has its own."""
+
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+
+    @staticmethod
+    def state_initializer(shape, dtype=None):
+        return keras.random.randint(shape, 0, 2**30, dtype=dtype)
+
+    def build(self, input_shape):
+        self.state = self.add_weight(
+            name="state",
+            shape=(2,),
+            dtype="int32",
+            initializer=self.state_initializer,
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+
+    def call(self, inputs, training=False):
+        if not training or not self.rate:
+            return inputs
+        draws = tf.random.stateless_uniform(tf.shape(inputs), self.state.value)
+        self.state.assign_add([0, 1])
+        return tf.where(draws < self.rate, tf.zeros_like(inputs), inputs / (1 - self.rate))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate}
+
+
+@keras.saving.register_keras_serializable("resnet")
 class SurvivalGates(keras.layers.Layer):
     """Which blocks survive this training step (stochastic depth, Huang et al. 2016, section 3).
 
@@ -236,7 +297,8 @@ class Repeat(keras.layers.Layer):
 
     From 13 blocks on, start-up time and the size of the graph do not depend on `repeats`: fewer are
     written out in the graph, which then starts as soon and steps faster. Maps `(N, H, W, C)` to the same
-    shape. With `gates` `(repeats, 1, 1, 1)` a block whose gate is 0 is not computed.
+    shape. With `gates` `(repeats, 1, 1, 1)` a block whose gate is 0 is not computed. A layer of `block` that
+    is frozen (`trainable = False`) is frozen in every block.
 
     Args:
         block: functional keras.Model of one block, whose output has its input's shape; its second
@@ -249,45 +311,63 @@ class Repeat(keras.layers.Layer):
 
     def __init__(self, block, repeats, first=1, recompute=False, **kwargs):
         super().__init__(**kwargs)
-        # Not through Keras' own __setattr__, which would count the block's weights as this layer's.
-        object.__setattr__(self, "block", block)
+        self.block = block
         self.repeats = repeats
         self.first = first
         self.recompute = recompute
 
     @property
     def block_weights(self):
-        """The template's weights in the order of this layer's."""
-        return self.block.trainable_variables + self.block.non_trainable_variables
+        """The template's weights in the order of this layer's: those that are trained, then the others."""
+        trained, others = zip(*map(own_variables, self.block.layers), strict=True)
+        return [*itertools.chain(*trained), *itertools.chain(*others)]
+
+    @property
+    def variables(self):
+        """The stacked weights alone, each trainable where the template's is."""
+        stacks = list(itertools.chain(*own_variables(self)))
+        for variable, like in zip(stacks, self.block_weights, strict=self.built):
+            variable.trainable = like.trainable
+        return stacks
+
+    @property
+    def weights(self):
+        return self.variables
 
     def build(self, input_shape):
         for layer in self.block.layers:
-            for variable in layer.variables:
-                self.add_weight(
-                    name=f"{layer.name}_{variable.name}",
-                    shape=(self.repeats, *variable.shape),
-                    initializer=_stacked(getattr(layer, f"{variable.name}_initializer"), self.repeats),
-                    regularizer=variable.regularizer,
-                    trainable=variable.trainable,
-                    aggregation="none" if variable.trainable else "mean",
-                    autocast=False,
-                )
+            for variables, trained in zip(own_variables(layer), (True, False), strict=True):
+                for variable in variables:
+                    self.add_weight(
+                        name=f"{layer.name}_{variable.name}",
+                        shape=(self.repeats, *variable.shape),
+                        initializer=_stacked(_initializer(layer, variable), self.repeats),
+                        regularizer=variable.regularizer,
+                        trainable=trained,
+                        dtype=variable.dtype,
+                        aggregation=variable.aggregation,
+                        autocast=False,
+                    )
 
     def call(self, inputs, gates=None, training=False):
-        training = bool(training) and self.trainable
-        trained = len(self.block.trainable_variables)
+        trained = len(own_variables(self)[0])
         statistics = self.weights[trained:]
         stacks = [tf.convert_to_tensor(v) for v in self.weights]
 
+        def compute(inputs, row):
+            mapping = zip(self.block_weights, row[: len(stacks)], strict=True)
+            with keras.StatelessScope(mapping) as scope:
+                outputs = self.block(inputs, training=training)
+            return outputs, [scope.get_current_value(v) for v in self.block_weights[trained:]]
+
         def apply(x, row):
-            weights = row[:trained], row[trained : len(stacks)]
             if gates is None:
-                return self.block.stateless_call(*weights, x, training=training)
+                return compute(x, row)
             gate = row[-1][None]
             return tf.cond(
                 tf.squeeze(gate) > 0,
-                lambda: self.block.stateless_call(*weights, [x, gate], training=training),
-                lambda: (x, weights[1]),
+                lambda: compute([x, gate], row),
+                lambda: (x, row[trained : len(stacks)]),
             )
 
         if self.recompute:  # two at once: one is run again while the gradients of the one after are under way
@@ -324,6 +404,10 @@ class Repeat(keras.layers.Layer):
     def from_config(cls, config):
         block = keras.saving.deserialize_keras_object(config["block"])
         return cls(**{**config, "block": block})
+
+
+def _initializer(layer, variable):
+    return keras.initializers.get(getattr(layer, f"{variable.name}_initializer"))
 
 
 def _stacked(initializer, repeats):

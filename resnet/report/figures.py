@@ -7,9 +7,11 @@ differ in their dashes too. Names stand there as they are: a `$` in them begins 
 
 import io
 import math
+from functools import wraps
 from textwrap import fill
 
 import numpy as np
+from matplotlib import rc_context, rcParamsDefault
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
@@ -22,6 +24,19 @@ SPLITS = {"train": (BLUE, "-"), "validation": (GREEN, "-."), "test": (ORANGE, "-
 NAMED_CLASSES = 20  # more of them leave no room for a number in each cell of a confusion matrix
 
 
+def own_style(draw):
+    """A decorator: what is drawn looks the same everywhere, whatever the user's matplotlibrc says."""
+
+    @wraps(draw)
+    def drawn(*args, **options):
+        defaults = {name: value for name, value in rcParamsDefault.items() if not name.startswith("backend")}
+        with rc_context(defaults):
+            return draw(*args, **options)
+
+    return drawn
+
+
+@own_style
 def curves(epochs, title=""):
     """Loss and every metric of the splits by epoch, the learning rate, and the factors it is a product of.
 
@@ -87,6 +102,7 @@ def samples(split, class_names, rows=10, columns=10):
     return np.concatenate(chosen)[: rows * columns]
 
 
+@own_style
 def grid(images, captions, title="", columns=10):
     """Images uint8 `(N, H, W, C)` with a caption above each, `columns` a row."""
     height, width = images.shape[1:3]
@@ -123,6 +139,7 @@ def label_caption(label, class_names):
     return "\n".join(f"{short(class_names[k], 10)} {label[k]:.0%}" for k in classes)
 
 
+@own_style
 def mistakes(split, probabilities, class_names, rows=5, columns=8):
     """The images of a Split whose true class was given the least probability `(N, K)`, the worst first."""
     labels = split.labels
@@ -143,6 +160,7 @@ def mistakes(split, probabilities, class_names, rows=5, columns=8):
     return grid(split.batch(worst)[0], captions, title, columns)
 
 
+@own_style
 def confusion(matrix, class_names):
     """A confusion matrix of counts `(K, K)`, true classes down and predicted ones across.
 
@@ -174,6 +192,7 @@ def confusion(matrix, class_names):
     return figure
 
 
+@own_style
 def compare(groups, metric):
     """Groups of runs: each seed and the 95% interval of the mean, and curves by epoch.
 
@@ -288,6 +307,7 @@ def _mean_and_band(axes, runs, label, style):
         axes.fill_between(x, values.min(0), values.max(0), color=style["color"], alpha=0.2, lw=0)
 
 
+@own_style
 def png(figure, dpi=120):
     """The figure as the bytes of a PNG file."""
     file = io.BytesIO()

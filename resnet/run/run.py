@@ -2,7 +2,7 @@
 
 import logging
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import numpy as np
 import tensorflow as tf
@@ -10,9 +10,10 @@ import yaml
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from resnet.errors import UserError
+from resnet.errors import UserError, decoration
 from resnet.files import replace_text, replacing
 from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command, versions
+from resnet.run import split
 from resnet.run.callbacks.base import in_order
 from resnet.run.callbacks.tensorboard import TensorBoard
 from resnet.run.checkpoints import checkpoints, newest
@@ -108,14 +109,19 @@ class Run:
             return
         from resnet.models import architecture, summary
 
-        text = summary(trainer.model)
-        print(text)
-        replace_text(self.directory.summary, text + "\n")
+        with decoration("the summary"):
+            text = summary(trainer.model)
+            print(text)
+            replace_text(self.directory.summary, text + "\n")
         with decoration("the architecture"):
             replace_text(self.directory.architecture, architecture.svg(trainer.model))
         with replacing(self.directory.normalization) as part:
             trainer.preprocessing.save(part)
         self.directory.write_class_names(trainer.dataset.class_names)
+        parts = split.parts_of(trainer.dataset)
+        if trainer.step and self.directory.split.exists():
+            parts = split.gone_on_with(parts, split.load(self.directory.split))
+        split.save(self.directory.split, parts)
 
     def resume(self, trainer):
         """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""
@@ -160,7 +166,7 @@ class Run:
 
     def finish(self, trainer):
         """Score the finished network and write it, its pictures and the result."""
-        scores = {split: trainer.evaluate(getattr(trainer.dataset, split)) for split in _held_out(trainer)}
+        scores = {name: trainer.evaluate(part) for name, part in _held_out(trainer.dataset)}
         if self.chief:
             with replacing(self.directory.model) as part:
                 trainer.model.save(part)
@@ -247,8 +253,8 @@ class Run:
         from resnet.report import evaluation, pictures
 
         logits = {
-            split: evaluation.logits(trainer.model, getattr(trainer.dataset, split), trainer.preprocessing)
-            for split in _held_out(trainer)
+            name: evaluation.logits(trainer.model, part, trainer.preprocessing)
+            for name, part in _held_out(trainer.dataset)
         }
         self._write_predictions(trainer.dataset, logits)
 
@@ -264,12 +270,12 @@ class Run:
 
     def _write_predictions(self, dataset, logits):
         arrays = {}
-        for split, found in logits.items():
-            labels = getattr(dataset, split).labels
+        for name, found in logits.items():
+            labels = dataset.parts[name].labels
             arrays |= {
-                f"{split}_index": np.arange(len(labels), dtype=np.int32),
-                f"{split}_label": labels.astype(np.int32),
-                f"{split}_logits": found.astype(np.float16),
+                f"{name}_index": np.arange(len(labels), dtype=np.int32),
+                f"{name}_label": labels.astype(np.int32),
+                f"{name}_logits": found.astype(np.float16),
             }
         with replacing(self.directory.predictions) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays)
@@ -284,19 +290,8 @@ class Run:
         return found
 
 
-def _held_out(trainer):
-    return [split for split in ("validation", "test") if getattr(trainer.dataset, split) is not None]
-
-
-@contextmanager
-def decoration(what):
-    """Around what only decorates a run: an error there is a warning, and never ends a training."""
-    try:
-        yield
-    except (UserError, MemoryError):  # a full disk or memory is no matter of a picture
-        raise
-    except Exception as error:
-        log.warning("no picture of %s: %s: %s", what, type(error).__name__, error)
+def _held_out(dataset):
+    return [(name, part) for name, part in dataset.parts.items() if name != "train"]
 
 
 def leave_the_log_to_the_chief():

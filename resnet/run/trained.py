@@ -21,7 +21,7 @@ class Trained(NamedTuple):
 
     @property
     def image_shape(self):
-        return self.model.input.shape[1:]
+        return self.model.input_shape[1:]
 
     def check(self, dataset):
         """Raise UserError unless images and classes of `dataset` are like those of the training."""

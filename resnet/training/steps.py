@@ -1,12 +1,12 @@
 """The compiled work of a training: its steps, several a call, and the evaluation of a batch."""
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from resnet.internals.keras import clip
-from resnet.training.losses import loss_of
 from resnet.training.metrics import built, default, values
 
 CLIPPING = ("clipnorm", "global_clipnorm", "clipvalue")
@@ -25,15 +25,20 @@ class Steps:
 
     Args:
         model, optimizer: made in the strategy's scope.
-        loss: one of `training.losses`, or a `keras.losses.Loss`.
+        loss: a function of a Batch, logits and `training`, see `losses.loss_of`.
         metrics: by name, as in `training.metrics`; None for the accuracy.
         preprocessing: a `data.Preprocessing`.
         strategy: where it runs.
+        accumulate_steps: parts that each replica sees its share of a batch in, one after the other.
+        sharpness: a `sharpness.SAM`, or None.
     """
 
-    def __init__(self, model, optimizer, loss, metrics, preprocessing, strategy):
+    def __init__(
+        self, model, optimizer, loss, metrics, preprocessing, strategy, accumulate_steps=1, sharpness=None
+    ):
         self.model, self.optimizer, self.preprocessing = model, optimizer, preprocessing
-        self.strategy, self._loss = strategy, loss_of(loss)
+        self.strategy, self._loss = strategy, loss
+        self.accumulate_steps, self.sharpness = accumulate_steps, sharpness
         with strategy.scope():
             optimizer.build(model.trainable_variables)
             of_loss = keras.metrics.Mean(name="loss")
@@ -42,7 +47,7 @@ class Steps:
     def loss(self, batch, training):
         """Losses of a Batch as the network sees it."""
         logits = self.model(batch.images, training=training)
-        losses = self._loss(batch.labels, logits, training)
+        losses = self._loss(batch, logits, training)
         return Losses(logits, losses, tf.add_n(self.model.losses) if self.model.losses else tf.constant(0.0))
 
     def gradients(self, batch):
@@ -52,10 +57,11 @@ class Steps:
             loss = tf.reduce_mean(found.losses) + found.decay
         return tape.gradient(loss, self.model.trainable_variables)
 
-    def training(self, feed):
+    def training(self, feed, after_step):
         """A function of a block of `feed`, its indices int32 `(S, B)`, and of S steps, epochs and rates.
 
-        It trains S steps and gives their losses `(S,)`, weight decay included.
+        It trains S steps and gives their losses `(S,)`, weight decay included. `after_step`, of the trainable
+        variables and the step, is called across the replicas once a step is applied.
         """
         strategy, optimizer = self.strategy, self.optimizer
 
@@ -65,14 +71,12 @@ class Steps:
             mine = tf.gather(indices, places)
             images, labels = feed.batch(block, i, places, mine)
             batch = self.preprocessing.training(images, labels, mine, step, epoch, replica)
-            with tf.GradientTape() as tape:
-                found = self.loss(batch, training=True)
-                share = tf.size(mine) / tf.size(indices)
-                loss = tf.reduce_sum(found.losses) / tf.cast(tf.size(indices), tf.float32)
-                loss += found.decay * tf.cast(share, tf.float32)
-                scaled = optimizer.scale_loss(loss)
-            self._apply(tape.gradient(scaled, self.model.trainable_variables))
-            self.update_metrics(batch.labels, found)
+            gradients, loss, seen = self._differentiate(batch, tf.size(indices))
+            if self.sharpness:
+                gradients, *_ = self._differentiate(batch, tf.size(indices), self._uphill(gradients))
+            self._apply(gradients)
+            for targets, found in seen:
+                self.update_metrics(targets, found)
             return loss
 
         @tf.function(
@@ -92,6 +96,7 @@ class Steps:
             def train_step(i, losses):
                 optimizer.learning_rate.assign(rates[i])
                 loss = strategy.run(replica_step, (block, i, indices[i], steps[i], epoch))
+                after_step(self.model.trainable_variables, steps[i])
                 return i + 1, losses.write(i, strategy.reduce("SUM", loss, axis=None))
 
             start = (0, tf.TensorArray(tf.float32, count))
@@ -120,6 +125,39 @@ class Steps:
 
         return evaluate_batch
 
+    def _differentiate(self, batch, size, weights=None):
+        """Gradients, loss, and targets and Losses of each part, of a replica's Batch.
+
+        `size` images are in it and those of the other replicas. The gradients are of the scaled loss.
+        `weights` stand in for the trainable variables; what else the network changes, such as batch norm's
+        statistics, then stays as it is.
+        """
+        gradients, losses, seen = [], [], []
+        for part in _parts(batch, self.accumulate_steps):
+            with tf.control_dependencies(gradients):  # one after the other, to hold the activations of one
+                found, loss, more = self._differentiate_part(part, size, weights)
+                gradients = [a + b for a, b in zip(gradients, more, strict=True)] if gradients else more
+            losses.append(loss)
+            seen.append((part.labels, found))
+        return gradients, tf.add_n(losses), seen
+
+    def _differentiate_part(self, batch, size, weights):
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape, _standing_in(variables, weights):
+            tape.watch(weights or [])
+            found = self.loss(batch, training=True)
+            share = tf.size(found.losses) / size
+            loss = tf.reduce_sum(found.losses) / tf.cast(size, tf.float32)
+            loss += found.decay * tf.cast(share, tf.float32)
+            scaled = self.optimizer.scale_loss(loss)
+        return found, loss, tape.gradient(scaled, weights or variables)
+
+    def _uphill(self, gradients):
+        """The weights that lie uphill of the variables, along the gradient of all replicas."""
+        if self.strategy.num_replicas_in_sync > 1:
+            gradients = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
+        return self.sharpness.uphill(self.model.trainable_variables, gradients)
+
     def _apply(self, gradients):
         """Apply one replica's part of the gradients, which the optimizer sums over the replicas."""
         optimizer, variables = self.optimizer, self.model.trainable_variables
@@ -146,3 +184,19 @@ class Steps:
     def measured(self):
         """What the metrics say of the images since they were reset, floats by name."""
         return values(self.metrics)
+
+
+def _parts(batch, count):
+    """A Batch in `count` of nearly the same size."""
+    if count == 1:
+        return [batch]
+    places = [tf.range(i, batch.size, count) for i in range(count)]
+    kinds = ("images", "labels", "indices")
+    return [
+        batch._replace(**{kind: tf.gather(getattr(batch, kind), mine) for kind in kinds}) for mine in places
+    ]
+
+
+def _standing_in(variables, weights):
+    """A scope in which the network computes with `weights` in place of its variables; None: with these."""
+    return keras.StatelessScope(list(zip(variables, weights, strict=True))) if weights else nullcontext()

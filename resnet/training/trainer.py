@@ -12,14 +12,16 @@ from resnet.data.feed import feed, with_blocks
 from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError
 from resnet.models.layers import synchronize
+from resnet.rules import adaptive_has_a_radius
 from resnet.run.record import keras_logs
 from resnet.training import memory
 from resnet.training.distribution import everyone, is_chief, single
 from resnet.training.environment import precision_in_force
-from resnet.training.losses import cross_entropy
+from resnet.training.losses import cross_entropy, loss_of
 from resnet.training.schedules import Constant
+from resnet.training.sharpness import SAM
 from resnet.training.steps import Steps
-from resnet.training.weights import final_weights
+from resnet.training.weights import final_weights, measure_batch_norm
 
 log = logging.getLogger(__name__)
 FORMAT = 2  # of what `state` gives
@@ -28,8 +30,8 @@ SECONDS_PER_CALL = 1.0
 EVALUATION_BATCH = 500
 # What Keras' optimizers do on one replica only, and what does it on several.
 ONE_REPLICA = {
-    "use_ema": "trainer.final_weights=average",
-    "gradient_accumulation_steps": "a larger trainer.batch_size",
+    "use_ema": "trainer.final_weights=ema",
+    "gradient_accumulation_steps": "trainer.accumulate_steps, with a larger trainer.batch_size",
 }
 
 
@@ -42,8 +44,13 @@ class Trainer:
         max_steps: stop after so many steps, or None.
         watch: what plateau, best weights and early stopping go by, after each epoch: the `validation`
             images, where there are any, or the `test` images, whose figures then are no honest test.
-        final_weights: those that the model ends with: `last`, `best` (by the watched accuracy) or `average`.
-        average_from: share of the training after which the average begins, see `weights.Average`.
+        final_weights: those that the model ends with: `last`, `best` (by the watched accuracy), `average` (of
+            the late epochs, see `weights.Average`) or `ema` (of all steps, see `weights.Ema`).
+        average_from: share of the training after which `average` begins.
+        ema_decay: of `ema`.
+        accumulate_steps: parts that a batch is seen in, one after the other, for the memory of one part.
+            Gradients are means over the images of the batch, as without it; batch norm's are over a part.
+        sam_rho, sam_adaptive: of `sharpness.SAM`; None for a rho is without it.
         plateau: a `schedules.Plateau`, or None.
         precision: `float32`, `bfloat16` or `auto`, as it was given to `environment.prepare`.
         deterministic: as it was given to `environment.prepare`.
@@ -53,8 +60,8 @@ class Trainer:
         strategy: a `tf.distribute.Strategy`, from `distribution`; None for the default one.
         seed: of the order of the images and of their augmentation.
 
-    Raises UserError unless `batch_size` divides among the replicas, and where `prepare` set another
-    precision than this one.
+    Raises UserError unless `batch_size` divides among the replicas and gives each part an image, and where
+    `prepare` set another precision than this one; ValueError for `sam_adaptive` without a rho.
     """
 
     def __init__(
@@ -65,6 +72,10 @@ class Trainer:
         watch="validation",
         final_weights="last",
         average_from=0.75,
+        ema_decay=0.999,
+        accumulate_steps=1,
+        sam_rho=None,
+        sam_adaptive=False,
         plateau=None,
         precision="float32",
         deterministic=False,
@@ -75,6 +86,9 @@ class Trainer:
     ):
         self.epochs, self.batch_size, self.max_steps = epochs, batch_size, max_steps
         self.watch, self.final_weights, self.average_from = watch, final_weights, average_from
+        self.ema_decay, self.accumulate_steps = ema_decay, accumulate_steps
+        adaptive_has_a_radius(sam_rho, sam_adaptive)
+        self.sharpness = SAM(sam_rho, sam_adaptive) if sam_rho else None
         self.plateau, self.seed, self.deterministic = plateau, seed, deterministic
         self.scale_rate_from, self.synchronize_batch_norm = scale_rate_from, synchronize_batch_norm
         self.strategy = strategy or single()
@@ -115,19 +129,30 @@ class Trainer:
         self.schedule = schedule or Constant()
         self.base_rate = self._base_rate(optimizer)
         self.watched = self._watched(dataset)
-        self.weights = final_weights(self.final_weights, self.average_from, self.watched)
+        self.weights = final_weights(self.final_weights, self.average_from, self.ema_decay, self.watched)
+        with self.scope():
+            self.weights.start(model)
         self.preprocessing = Preprocessing.of(dataset, augmentation, self.seed)
         if self.synchronize_batch_norm and self.strategy.num_replicas_in_sync > 1:
             with self.scope():
                 synchronize(model)
+        with self.scope():
+            loss = loss_of(loss or cross_entropy(), dataset, self.preprocessing)
         self.steps = Steps(
-            model, optimizer, loss or cross_entropy(), metrics, self.preprocessing, self.strategy
+            model,
+            optimizer,
+            loss,
+            metrics,
+            self.preprocessing,
+            self.strategy,
+            self.accumulate_steps,
+            self.sharpness,
         )
         self.step = self.epoch_start = self.test_looks = 0
         self.history, self.stopped, self.callback_factor = [], False, 1.0
         self.first_step_at, self._steps_per_call = None, 1
         self._feed = feed(dataset.train)
-        self._train_steps = self.steps.training(self._feed)
+        self._train_steps = self.steps.training(self._feed, self.weights.after_step)
         self._evaluated, self.callbacks, self._remembered = None, {}, {}
 
     def fit(self, callbacks=()):
@@ -255,9 +280,9 @@ class Trainer:
 
     @property
     def steps_per_epoch(self):
-        """Batches in an epoch; the last may be smaller, but has an image for each replica."""
+        """Batches in an epoch; the last may be smaller, but has an image for each part of each replica."""
         whole, rest = divmod(len(self.dataset.train), self.batch_size)
-        return whole + (rest >= self.strategy.num_replicas_in_sync)
+        return whole + (rest >= self.strategy.num_replicas_in_sync * self.accumulate_steps)
 
     @property
     def total_steps(self):
@@ -367,7 +392,9 @@ class Trainer:
 
     def _finish(self):
         """Give the model the weights that it ends with."""
-        self.optimizer.finalize_variable_values(self.model.trainable_variables)  # Keras' own average
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        if _averages(self.optimizer):
+            measure_batch_norm(self.model, self._batches())
         self.weights.apply(self.model, self._batches())
 
     def _batches(self):
@@ -470,6 +497,8 @@ class Trainer:
         return None
 
     def _check_images(self, dataset):
+        if dataset.test is dataset.train:
+            raise UserError("data.test_split=null makes all images test images; give a share of them, as 0.2")
         if len(dataset.train) < self.batch_size:
             raise UserError(
                 f"trainer.batch_size={self.batch_size} is more than the {len(dataset.train)} "
@@ -489,11 +518,10 @@ class Trainer:
                         f"optimizer.{name} does not work on several replicas\n"
                         f"give {cure}, or trainer/strategy=single"
                     )
-        if optimizer.use_ema and self.final_weights != "last":
+        if self.final_weights != "last" and (optimizer.use_ema or _averages(optimizer)):
             raise UserError(
-                f"trainer.final_weights={self.final_weights} and optimizer.use_ema=true are two rules "
-                "for the final weights\n"
-                "give one of them"
+                f"trainer.final_weights={self.final_weights} and {type(optimizer).__name__}, which averages "
+                "its weights itself, are two rules\ngive trainer.final_weights=last or another optimizer"
             )
 
     def _check_model(self, model):
@@ -512,6 +540,11 @@ class Trainer:
                 f"trainer.batch_size={size} does not divide among {replicas} replicas; "
                 f"nearest: {' and '.join(map(str, nearest))}"
             )
+        if size < replicas * self.accumulate_steps:
+            raise UserError(
+                f"trainer.batch_size={size} gives no image to each of {self.accumulate_steps} parts on "
+                f"{replicas} replicas\ngive a smaller trainer.accumulate_steps"
+            )
 
     def _check_monitors(self):
         """Raise UserError for a callback that monitors what no epoch has."""
@@ -524,6 +557,11 @@ class Trainer:
     def _check_finite(self, losses):
         for i in np.flatnonzero(~np.isfinite(losses))[:1]:
             raise self.diverged(f"the loss is {losses[i]}", self.step + i + 1)
+
+
+def _averages(optimizer):
+    """Whether an optimizer ends with other weights than it trained, see `optimizers.ScheduleFreeSGD`."""
+    return getattr(optimizer, "averages_weights", False)
 
 
 CALLBACKS = "callbacks/"

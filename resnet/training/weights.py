@@ -1,4 +1,4 @@
-"""Which weights a training ends with: the last, the best, or an average of the late ones."""
+"""Which weights a training ends with: the last, the best, or an average."""
 
 import logging
 
@@ -14,6 +14,15 @@ log = logging.getLogger(__name__)
 
 class Last:
     """The weights after the last step."""
+
+    def start(self, model):
+        """Make what is needed beside the weights of `model`; in the strategy's scope."""
+
+    def after_step(self, variables, step):
+        """Take note of the trainable `variables` after `step`, an int32 scalar counted from 0.
+
+        Part of the compiled steps, across the replicas.
+        """
 
     def update(self, model, watched, done):
         """Take note of a model after an epoch.
@@ -86,13 +95,51 @@ class Average(Last):
         return {"count": self.count, "mean": self.mean}
 
 
-KINDS = {"last": Last, "best": Best, "average": Average}
+class Ema(Last):
+    """The mean of those after each step, in which one k steps before the last counts `decay` to the k.
+
+    An exponential moving average whose start is corrected as in Kingma and Ba 2015, section 3. The
+    statistics of batch norm are measured anew, as for `Average`.
+    """
+
+    def __init__(self, decay):
+        self.decay = decay
+
+    def start(self, model):
+        variables, self.strategy = model.trainable_variables, tf.distribute.get_strategy()
+        self.mean = [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False) for v in variables]
+
+    def after_step(self, variables, step):
+        share = (1 - self.decay) / (1 - self.decay ** tf.cast(step + 1, tf.float32))
+
+        def move(mean, value):
+            mean.assign_add(tf.cast(share, mean.dtype) * (value - mean))
+
+        for mean, variable in zip(self.mean, variables, strict=True):
+            self.strategy.extended.update(mean, move, args=(variable.value,))
+
+    def apply(self, model, batches):
+        for variable, mean in zip(model.trainable_variables, self.mean, strict=True):
+            variable.assign(mean)
+        measure_batch_norm(model, batches)
+
+    def state(self):
+        return {"mean": [mean.numpy() for mean in self.mean]}
+
+    def restore(self, state):
+        for mean, value in zip(self.mean, state["mean"], strict=True):
+            mean.assign(value)
 
 
-def final_weights(kind, average_from, watch):
+KINDS = {"last": Last, "best": Best}
+
+
+def final_weights(kind, average_from, ema_decay, watch):
     """The rule that `kind` names. Raises UserError where it watches images and there are none."""
     if kind == "average":
         return Average(average_from)
+    if kind == "ema":
+        return Ema(ema_decay)
     if kind == "best" and watch is None:
         raise UserError(
             "trainer.final_weights=best: no images are watched to tell which are best\n"

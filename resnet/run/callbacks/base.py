@@ -1,5 +1,7 @@
 """What a callback of this program knows besides the model."""
 
+from typing import Any
+
 import keras
 
 
@@ -10,10 +12,10 @@ class Callback(keras.callbacks.Callback):
     the epochs is `trainer.history`.
     """
 
-    trainer = run = None
+    trainer: Any = None
+    run: Any = None
     chief_only = True  # of several workers, the one that writes
     order = 0  # who remembers comes first, then the checkpoint that keeps it, then who can write it again
-    needs_run = True
 
 
 BEFORE, CHECKPOINT, AFTER = 0, 1, 2

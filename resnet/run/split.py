@@ -1,0 +1,74 @@
+"""Which pictures a run trained, validated and tested on, known by their pixels."""
+
+import logging
+
+import numpy as np
+
+from resnet.data.dataset import Split
+from resnet.errors import UserError
+from resnet.files import replacing
+
+log = logging.getLogger(__name__)
+
+
+def parts_of(dataset):
+    """The hashes of a Dataset's pictures, uint64 `(N,)` by the name of their part."""
+    return {name: split.hashes for name, split in dataset.parts.items()}
+
+
+def gone_on_with(parts, before):
+    """The parts of a run that goes on: what it trained on `before` stays trained on, and is told of."""
+    for name in parts.keys() - {"train"}:
+        warn_of_trained(parts[name], before, f"{name} images")
+    return parts | {"train": np.union1d(parts["train"], before["train"])}
+
+
+def save(path, parts):
+    """Write the hashes by part."""
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez(file, **parts)
+
+
+def load(path):
+    """What `save` wrote. Raises UserError where it cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} does not say what the run trained on: {error}") from error
+
+
+def own_test(dataset, parts):
+    """The test images of the run whose `parts` these are, found among all pictures of `dataset`.
+
+    What has been added since is left out; that, and what is missing, is logged. Raises UserError where none
+    of them is left.
+    """
+    if np.array_equal(dataset.test.hashes, parts["test"]):
+        return dataset.test
+    images, labels, hashes = (
+        np.concatenate([getattr(split, name) for split in dataset.parts.values()])
+        for name in ("images", "labels", "hashes")
+    )
+    chosen = np.isin(hashes, parts["test"])
+    known = np.isin(hashes, np.concatenate(list(parts.values())))
+    if not chosen.any():
+        raise UserError(
+            "data: none of the run's own test images is left there\n"
+            "give the data that it trained on, or others as a whole: data=image_folder data.dir=..."
+        )
+    missing, new = np.sum(~np.isin(parts["test"], hashes)), np.sum(~known)
+    if missing or new:
+        log.warning(
+            "the data have changed since the run: of its %s test images %s are missing; %s pictures are new, "
+            "and left out",
+            *(f"{count:,}" for count in (len(parts["test"]), missing, new)),
+        )
+    return Split(images[chosen], labels[chosen])
+
+
+def warn_of_trained(hashes, parts, what):
+    """Log how many of these pictures, by their hashes, are among those that a run trained on."""
+    count = np.isin(hashes, parts["train"]).sum()
+    if count:
+        log.warning("%s of the %s %s were trained on by this run", f"{count:,}", f"{len(hashes):,}", what)

@@ -1,0 +1,55 @@
+"""Which weights an optimizer treats alike, by their paths.
+
+A looped stage holds the weights of its blocks stacked, `stage1_blocks2-3/block_bn1_gamma`: rules by name
+and rules of one block's weight hold for them as for `stage1_block2_bn1/gamma`.
+"""
+
+import re
+
+from resnet.errors import UserError
+
+STACKED = re.compile(r"_blocks\d+-\d+/")
+NORM_OR_BIAS = re.compile(r"(^|[/_])(bias|gamma|beta)$")
+
+
+class Groups:
+    """What is told of groups of weights, see `Shared`. Raises ValueError for what cannot be."""
+
+    def __init__(self, groups):
+        self.given = [dict(group) for group in groups]
+        for group in self.given:
+            if "match" not in group or not group.keys() <= {"match", "rate_factor", "weight_decay"}:
+                raise ValueError(f"groups: {group}: expected match, with rate_factor or weight_decay")
+            try:
+                re.compile(group["match"])
+            except re.error as error:
+                raise ValueError(f"groups: match={group['match']}: {error}") from error
+
+    def of(self, path):
+        """The first group that `path` belongs to, or an empty one."""
+        return next((group for group in self.given if re.search(group["match"], path)), {})
+
+    def check(self, paths):
+        """Raise UserError for a group that none of `paths` belongs to."""
+        paths = list(paths)
+        for group in self.given:
+            if not any(self.of(path) is group for path in paths):
+                raise UserError(
+                    f"optimizer.groups: no weight is left for match={group['match']}\n"
+                    f"weights are called {', '.join(paths[:5])}, ...; a looped stage's blocks go together"
+                )
+
+
+def is_kernel(variable):
+    """Whether it is a convolution's kernel, or a stack of them."""
+    return len(variable.shape) >= 4
+
+
+def is_norm_or_bias(variable):
+    """Whether it is a bias, or a scale or offset of a norm, or a stack of them."""
+    return bool(NORM_OR_BIAS.search(variable.path))
+
+
+def inner_axes(variable):
+    """The axes of one block's weight, of a stack or by itself: None for all."""
+    return list(range(1, len(variable.shape))) if STACKED.search(variable.path) else None

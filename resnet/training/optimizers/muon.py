@@ -1,0 +1,64 @@
+"""Orthogonalised momentum."""
+
+import math
+
+import keras
+from keras import ops
+
+from resnet.internals.keras import number
+from resnet.options import with_options_of
+from resnet.training.optimizers.adam import AdamW
+from resnet.training.optimizers.groups import is_kernel
+
+
+@keras.saving.register_keras_serializable("resnet")
+class Muon(AdamW):
+    """Orthogonalised momentum for convolution kernels (Jordan et al. 2024); Adam for all other weights.
+
+    A kernel `(height, width, in, out)`, or each of a stage's stacked `(repeats, height, width, in, out)`,
+    is a matrix of `out` columns; keras.optimizers.Muon would leave it to AdamW. Updates have the size
+    of Adam's (Liu et al. 2025, section 2.2), so that one rate serves both. Other keywords are AdamW's.
+    """
+
+    @with_options_of(AdamW, decay_of="kernels")
+    def __init__(self, learning_rate=2e-3, momentum=0.95, nesterov=True, **options):
+        super().__init__(learning_rate, **options)
+        self.momentum = momentum
+        self.nesterov = nesterov
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.kernel_momentums = [
+            self.add_variable_from_reference(v, name="kernel_momentum") if is_kernel(v) else None
+            for v in variables
+        ]
+
+    def descend(self, gradient, variable, learning_rate):
+        if not is_kernel(variable):
+            super().descend(gradient, variable, learning_rate)
+            return
+        moving = self.kernel_momentums[number(self, variable)]
+        self.assign(moving, self.momentum * moving + gradient)
+        step = gradient + self.momentum * moving if self.nesterov else moving
+        rows, columns = math.prod(variable.shape[-4:-1]), variable.shape[-1]
+        step = orthogonalize(ops.reshape(step, (-1, rows, columns))) * (0.2 * math.sqrt(max(rows, columns)))
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * ops.reshape(step, variable.shape))
+
+    def get_config(self):
+        return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
+
+
+def orthogonalize(matrices, steps=5):
+    """Matrices `(N, rows, columns)` with all their singular values brought near 1.
+
+    A quintic Newton-Schulz iteration (Jordan et al. 2024): after five steps they lie in about 0.7 to 1.2.
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = ops.swapaxes(matrices, 1, 2) if tall else matrices
+    x = x / (ops.sqrt(ops.sum(ops.square(x), axis=(1, 2), keepdims=True)) + 1e-7)
+    for _ in range(steps):
+        square = x @ ops.swapaxes(x, 1, 2)
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return ops.swapaxes(x, 1, 2) if tall else x

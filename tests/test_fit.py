@@ -1,0 +1,354 @@
+"""What a training selects by, what callbacks may do to it, and where its images may lie."""
+
+import csv
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import resnet
+from resnet.augmentation import shift_flip
+from resnet.errors import UserError
+from resnet.models import resnet_v1
+from resnet.run.callbacks import Checkpoints, MetricsCsv, TensorBoard
+from resnet.run.checkpoints import newest
+from resnet.run.directory import RunDirectory
+from resnet.training import metrics
+from resnet.training.environment import prepare
+from resnet.training.schedules import Plateau, Steps
+from resnet.training.trainer import Trainer
+from tests.test_trainer import small_digits
+
+
+def fit(
+    directory=None, dataset=None, callbacks=None, seed=3, optimizer=None, changes_allowed=False, **options
+):
+    """A few epochs of a small network, in a run directory or without."""
+    keras.utils.set_random_seed(3)
+    dataset = dataset or small_digits(0.2)
+    model = resnet_v1(dataset.image_shape, dataset.num_classes, depth=8)
+    optimizer = optimizer or keras.optimizers.SGD(0.05, momentum=0.9)
+    options = {"epochs": 3, "batch_size": 40, "augmentation": shift_flip(), **options}
+    if directory is None:
+        return resnet.fit(model, dataset, optimizer, callbacks=callbacks or {}, **options)
+    with resnet.Run(directory) as run:
+        callbacks = {"checkpoints": Checkpoints(), **(callbacks or {})}
+        trainer = resnet.fit(model, dataset, optimizer, callbacks=callbacks, run=run, **options)
+        trainer.result = run.result
+        return trainer
+
+
+def weights(trainer):
+    return [np.array(variable) for variable in trainer.model.variables]
+
+
+def assert_equal(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture(autouse=True)
+def deterministic():
+    """Bit for bit: op determinism cannot be undone in a process, and costs these tests nothing."""
+    prepare(deterministic=True)
+
+
+# What selects
+
+
+@pytest.mark.parametrize("final_weights", ["last", "best", "average"])
+def test_the_test_images_select_nothing(final_weights):
+    """With other test labels everything that is trained and chosen is the same to the last bit."""
+    dataset = small_digits(0.2)
+    rolled = dataclasses.replace(dataset.test, labels=np.roll(dataset.test.labels, 7))
+    options = {"final_weights": final_weights, "average_from": 0.3, "plateau": Plateau(patience=1)}
+    honest = fit(dataset=dataset, **options)
+    other = fit(
+        dataset=dataclasses.replace(dataset, test=rolled), **options | {"plateau": Plateau(patience=1)}
+    )
+    assert_equal(weights(honest), weights(other))
+    assert honest.test_looks == 0
+    drop = ("time",)
+    for a, b in zip(honest.history, other.history, strict=True):
+        assert {k: v for k, v in a.items() if k not in drop} == {k: v for k, v in b.items() if k not in drop}
+
+
+def test_the_best_weights_are_those_of_the_best_epoch(tmp_path):
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append((logs["val_accuracy"], self.model.get_weights()))
+
+    trainer = fit(tmp_path, callbacks={"look": Look()}, epochs=5, final_weights="best")
+    best = max(range(5), key=lambda i: (seen[i][0], i))
+    assert_equal(trainer.model.get_weights(), seen[best][1])
+    assert trainer.result["validation"]["accuracy"] == pytest.approx(seen[best][0])
+    assert trainer.result["objective"] == {
+        "name": "validation/accuracy",
+        "value": trainer.result["validation"]["accuracy"],
+    }
+    assert trainer.result["test_looks"] == 1
+
+
+def test_the_average_is_that_of_the_late_epochs_with_its_own_batch_norm():
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append([np.array(variable) for variable in self.model.trainable_variables])
+
+    trainer = fit(callbacks={"look": Look()}, epochs=4, final_weights="average", average_from=0.5)
+    expected = [np.mean(arrays, 0) for arrays in zip(*seen[2:], strict=True)]
+    for variable, array in zip(trainer.model.trainable_variables, expected, strict=True):
+        np.testing.assert_allclose(variable, array, rtol=1e-5, atol=1e-6)
+    stem = keras.Model(trainer.model.input, trainer.model.get_layer("stem_conv").output)
+    moments = [
+        (out.mean((0, 1, 2)), out.var((0, 1, 2)))
+        for out in (stem(images).numpy() for images in trainer._batches())
+    ]
+    norm = trainer.model.get_layer("stem_bn")
+    np.testing.assert_allclose(norm.moving_mean, np.mean([m for m, _ in moments], 0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, np.mean([v for _, v in moments], 0), rtol=1e-3)
+
+
+def test_a_plateau_has_something_to_watch():
+    with pytest.raises(UserError, match="validation_split=0.1 or trainer.plateau=null"):
+        fit(dataset=small_digits(), plateau=Plateau())
+    with pytest.raises(UserError, match="final_weights=best"):
+        fit(dataset=small_digits(), final_weights="best")
+    trainer = fit(dataset=small_digits(), plateau=Plateau(), watch="test")
+    assert trainer.test_looks == 3
+    assert [set(record) & {"validation", "test"} for record in trainer.history] == [{"test"}] * 3
+
+
+def test_outcomes_of_every_image_are_kept(tmp_path):
+    trainer = fit(tmp_path)
+    for split in ("validation", "test"):
+        with np.load(tmp_path / "predictions.npz") as file:
+            index, label, logits = (file[f"{split}_{name}"] for name in ("index", "label", "logits"))
+        assert (index.dtype, label.dtype, logits.dtype) == (np.int32, np.int32, np.float16)
+        images = getattr(trainer.dataset, split)
+        np.testing.assert_array_equal(label, images.labels[index])
+        expected = trainer.model.predict(trainer.preprocessing.inference(images.images), verbose=0)
+        np.testing.assert_allclose(logits, expected, rtol=2e-3, atol=2e-3)
+        assert np.mean(logits.argmax(1) == label) == pytest.approx(trainer.result[split]["accuracy"])
+
+
+# Callbacks
+
+
+class Counts(keras.callbacks.Callback):
+    every_step = True
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches.append(batch)
+
+
+def test_a_callback_that_asks_for_every_step_gets_it(tmp_path):
+    counts = Counts()
+    fit(callbacks={"counts": counts})
+    assert counts.batches == [0, 1, 2, 3] * 3
+    saved = keras.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}_{batch}.keras"), save_freq=3)
+    fit(callbacks=[saved])
+    assert len(list(tmp_path.glob("*.keras"))) == 4
+
+
+@pytest.mark.parametrize("killed_after", [1, 2, 3])
+def test_early_stopping_stops_a_resumed_run_where_it_stops_the_other(tmp_path, killed_after):
+    def stopping():
+        return keras.callbacks.EarlyStopping(
+            "val_loss", min_delta=10.0, patience=3, restore_best_weights=True
+        )
+
+    class Kill(keras.callbacks.Callback):
+        order = 9
+
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch + 1 == killed_after:
+                raise KeyboardInterrupt
+
+    whole = fit(tmp_path / "whole", callbacks={"stop": stopping()}, epochs=9)
+    assert len(whole.history) == 4
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "parts", callbacks={"stop": stopping(), "kill": Kill()}, epochs=9)
+    parts = fit(tmp_path / "parts", callbacks={"stop": stopping()}, epochs=9)
+    assert len(parts.history) == 4
+    assert_equal(weights(parts), weights(whole))
+
+
+def test_what_a_callback_monitors_must_be_there():
+    stop = keras.callbacks.EarlyStopping("val_los")
+    with pytest.raises(UserError, match="callbacks.stop.monitor=val_los: .*val_loss"):
+        fit(callbacks={"stop": stop})
+
+
+def test_a_rate_that_a_callback_assigns_counts_from_then_on(tmp_path):
+    """It multiplies what schedule and plateau say, also after a resume."""
+
+    class Halve(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                self.model.optimizer.learning_rate = 0.5 * float(self.model.optimizer.learning_rate.numpy())
+
+    options = {"schedule": Steps([3], [0.1])}
+    fit(tmp_path, callbacks={"halve": Halve()}, epochs=3, **options)
+    (tmp_path / "result.json").unlink()
+    trainer = fit(tmp_path, epochs=4, **options)
+    rates = [record["rate"]["learning_rate"] for record in trainer.history]
+    assert rates == pytest.approx([0.05, 0.05, 0.025, 0.0025])
+    assert trainer.history[2]["rate"]["callback_factor"] == pytest.approx(0.5)
+
+
+def test_keras_scheduler_and_plateau_are_honoured():
+    absolute = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.01 * (epoch + 1))
+    rates = [r["rate"]["learning_rate"] for r in fit(callbacks=[absolute]).history]
+    assert rates == pytest.approx([0.01, 0.02, 0.03])
+    plateau = keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.1, patience=1, min_delta=10.0)
+    rates = [r["rate"]["learning_rate"] for r in fit(callbacks=[plateau]).history]
+    assert rates == pytest.approx([0.05, 0.05, 0.005])
+
+
+def test_a_metric_is_everywhere(tmp_path, caplog):
+    """In every split of csv, TensorBoard, result and log, and in what Keras' callbacks are told."""
+    told = {}
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            told.update(logs)
+
+    def margin(targets, logits):
+        best = keras.ops.max(logits, axis=1)
+        return best - keras.ops.sum(targets * logits, axis=1)
+
+    callbacks = {"look": Look(), "csv": MetricsCsv(), "tensorboard": TensorBoard()}
+    measured = metrics.default() | {"top3": metrics.top_k(3), "margin": margin}
+    trainer = fit(tmp_path, callbacks=callbacks, metrics=measured)
+    (*_, row) = csv.DictReader((tmp_path / "metrics.csv").open())
+    for name in ("top3", "margin"):
+        assert f"validation/{name}" in row and f"train/{name}" in row
+        assert float(row[f"validation/{name}"]) == told[f"val_{name}"]
+        assert trainer.result["test"][name] >= 0
+        for split in ("train", "validation", "test"):
+            events = EventAccumulator(str(tmp_path / "tensorboard" / split))
+            events.Reload()
+            assert name in events.Tags()["tensors"]
+    with np.load(tmp_path / "predictions.npz") as file:
+        logits, labels = file["test_logits"].astype(np.float32), file["test_label"]
+    right = np.take_along_axis(logits, labels[:, None], 1)[:, 0]
+    assert trainer.result["test"]["margin"] == pytest.approx(np.mean(logits.max(1) - right), rel=1e-2)
+    ranks = (logits > right[:, None]).sum(1)
+    assert trainer.result["test"]["top3"] == pytest.approx(np.mean(ranks < 3), abs=0.011)
+
+
+# Going on
+
+
+def test_another_number_of_steps_an_epoch_counts_from_its_own_start(tmp_path, caplog):
+    fit(tmp_path, epochs=2, batch_size=40)
+    (tmp_path / "result.json").unlink()
+    trainer = fit(tmp_path, epochs=4, batch_size=20)
+    assert [record["step"] for record in trainer.history] == [4, 8, 16, 24]
+    assert "an epoch had 4 steps and now has 8" in caplog.text
+    losses = [record["train"]["loss"] for record in trainer.history]
+    assert len(set(losses)) == 4
+
+
+def test_inside_an_epoch_its_steps_cannot_change(tmp_path):
+    fit(tmp_path, max_steps=6, batch_size=40)
+    (tmp_path / "result.json").unlink()
+    assert newest(tmp_path / "checkpoints")[1]["step"] == 6
+    with pytest.raises(
+        UserError, match=r"after step 2 of an epoch of 4, and an epoch now has 8\nfinish epoch 2"
+    ):
+        fit(tmp_path, epochs=4, batch_size=20)
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path):
+    fit(tmp_path, epochs=1)
+    (tmp_path / "result.json").unlink()
+    (path,) = (tmp_path / "checkpoints").glob("*.npz")
+    with np.load(path) as file:
+        arrays = dict(file)
+    arrays["notes"] = np.array(str(arrays["notes"]).replace('"format": 2', '"format": 1'))
+    np.savez(path, **arrays)
+    with pytest.raises(UserError, match="another version"):
+        fit(tmp_path)
+
+
+def test_a_model_of_another_precision_is_an_error():
+    model = resnet_v1((32, 32, 3), 10, depth=8)
+    try:
+        prepare(precision="bfloat16")
+        with pytest.raises(UserError, match="before the model is built"):
+            resnet.fit(model, small_digits(), epochs=1, batch_size=50, precision="bfloat16")
+        with pytest.raises(UserError, match="trainer.precision=float32"):
+            Trainer(precision="float32")
+    finally:
+        prepare()
+
+
+# Where images lie
+
+
+class OnDisk:
+    """A split whose images are files of numbers, read when they are asked for."""
+
+    def __init__(self, split, path):
+        np.save(path, split.images)
+        self.labels, self.checksum, self.hashes = split.labels, split.checksum, split.hashes
+        self.file = np.load(path, mmap_mode="r")
+        self.image_shape = split.image_shape
+
+    def __len__(self):
+        return len(self.labels)
+
+    def batch(self, indices):
+        return self.file[indices], self.labels[indices]
+
+
+def test_images_read_ahead_by_the_host_train_the_same_to_the_last_bit(tmp_path):
+    dataset = small_digits(0.2)
+    parts = {name: OnDisk(split, tmp_path / f"{name}.npy") for name, split in dataset.parts.items()}
+    streamed = dataclasses.replace(dataset, **parts)
+    expected = fit(tmp_path / "resident", batch_size=30, epochs=2)
+    found = fit(tmp_path / "streamed", dataset=streamed, batch_size=30, epochs=2)
+    assert_equal(weights(found), weights(expected))
+    assert found.result["test"] == expected.result["test"]
+
+
+def test_they_go_on_in_mid_epoch(tmp_path):
+    dataset = small_digits(0.2)
+    train = OnDisk(dataset.train, tmp_path / "train.npy")
+    streamed = dataclasses.replace(dataset, train=train)
+    whole = fit(tmp_path / "whole")
+    fit(tmp_path / "parts", dataset=streamed, max_steps=6)
+    (tmp_path / "parts" / "result.json").unlink()
+    assert_equal(weights(fit(tmp_path / "parts", dataset=streamed)), weights(whole))
+
+
+def test_a_run_directory_says_what_it_holds(tmp_path):
+    trainer = fit(tmp_path, callbacks={"csv": MetricsCsv()})
+    run = RunDirectory.finished(tmp_path)
+    assert [row["epoch"] for row in run.epochs()] == [1, 2, 3]
+    assert run.epochs()[-1]["validation/loss"] == trainer.history[-1]["validation"]["loss"]
+    assert run.result()["test"] == trainer.result["test"]
+    with pytest.raises(UserError, match="there is no run"):
+        RunDirectory.finished(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("drawing", ["grid", "curves", "confusion"])
+def test_a_picture_that_cannot_be_drawn_ends_no_training(tmp_path, monkeypatch, caplog, drawing):
+    def broken(*_, **__):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(f"resnet.report.figures.{drawing}", broken)
+    trainer = fit(tmp_path, callbacks={"tensorboard": TensorBoard()}, epochs=1)
+    assert trainer.result["status"] == "finished"
+    assert "images cannot be shown: RuntimeError: no font" in caplog.text
