@@ -25,6 +25,12 @@ def recompute_in_loops(recompute, stage):
         raise ValueError("recompute=true needs stage=looped")
 
 
+def one_zero(zero_init, rezero):
+    """Two zeros in a row have no gradient."""
+    if zero_init and rezero:
+        raise ValueError("rezero=true needs zero_init=false: a branch with two zeros would never learn")
+
+
 def rising_boundaries(boundaries, factors):
     """A factor holds from its boundary to the next."""
     if len(boundaries) != len(factors) or list(boundaries) != sorted(set(boundaries)):

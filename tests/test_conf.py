@@ -200,6 +200,10 @@ def test_augmentation(option):
         ("augmentation=cutout augmentation.transforms.1.size=0", "augmentation.transforms.1.size=0: .*to 1"),
         ("augmentation=strong +augmentation.transforms.0.sized=3", "transforms.0.sized: .*takes no sized"),
         ("model.recompute=true model.stage=unrolled", "model.recompute=true needs stage=looped"),
+        ("model.rezero=true model.zero_init=true", "model.rezero=true needs zero_init=false"),
+        ("model=wide_resnet model.depth=20", "model.depth=20: depth is 6n.4; nearest: 16 and 22"),
+        ("model=densenet model.depth=41 model.bottleneck=false", "model.depth=41: depth is 3n.4"),
+        ("model=convnext model.size=huge", "model.size=huge: .*'atto'"),
         ("schedule.boundaries=[3,2,4,5]", "schedule.boundaries=.3, 2, 4, 5.: boundaries must rise"),
         ("model._target_=resnet.data.digits", "model._target_=resnet.data.digits: expected resnet.models"),
         (

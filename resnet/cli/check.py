@@ -27,6 +27,7 @@ DEPTHS = {  # layers of n blocks in each of three stages, and others
 RULES = (
     rules.recompute_in_loops,
     rules.dense_blocks_per_stage,
+    rules.one_zero,
     rules.rising_boundaries,
     rules.profile_has_an_end,
 )
