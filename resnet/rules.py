@@ -31,6 +31,12 @@ def adaptive_has_a_radius(sam_rho, sam_adaptive):
         raise ValueError("sam_adaptive=true needs sam_rho, such as 0.5")
 
 
+def one_zero(zero_init, rezero):
+    """Two zeros in a row have no gradient."""
+    if zero_init and rezero:
+        raise ValueError("rezero=true needs zero_init=false: a branch with two zeros would never learn")
+
+
 def rising_boundaries(boundaries, factors):
     """A factor holds from its boundary to the next."""
     if len(boundaries) != len(factors) or list(boundaries) != sorted(set(boundaries)):

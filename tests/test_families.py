@@ -122,7 +122,13 @@ def test_looped_computes_what_unrolled_does(name, form, monkeypatch):
         np.testing.assert_allclose(unstack(looped)[weight], moved, rtol=1e-4, atol=1e-5, err_msg=weight)
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, *UNLOOPED])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("layer norm", "resnet-rs", "vgg") else name
+        for name in [*NETWORKS, *UNLOOPED]
+    ],
+)
 def test_in_bfloat16_drawn_and_saved(name, tmp_path):
     """Near its float32 logits, one picture for both forms, and the same when it is loaded again."""
     images = np.random.default_rng(0).normal(size=(4, *SHAPE)).astype("float32")
@@ -236,6 +242,7 @@ def test_resnet_d_pools_before_it_projects():
         (lambda: resnet_v1((8, 8, 3), 5, norm="instance"), "norm is batch or group"),
         (lambda: resnet_v1((8, 8, 3), 5, attention="eca"), "attention is none or se"),
         (lambda: convnext((8, 8, 3), 5, size="huge"), "size is atto or"),
+        (lambda: resnet_v1((8, 8, 3), 5, rezero=True, zero_init=True), "rezero=true needs zero_init=false"),
     ],
 )
 def test_impossible_options(build, words):

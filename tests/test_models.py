@@ -154,18 +154,20 @@ def test_looped_computes_what_unrolled_does(family, depth, looped):
         np.testing.assert_allclose(unstack(looped)[name], moved, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@tf.function
+def step(model, images):
+    """Logits in training, and the gradients of the trained weights."""
+    with tf.GradientTape() as tape:
+        logits = model(images, training=True)
+        loss = tf.reduce_mean(tf.square(logits)) + tf.add_n(model.losses or [0.0])
+    return logits, tape.gradient(loss, model.trainable_variables)
+
+
 def gradients(model):
     """Logits in training, and the gradient of every weight by its block's name."""
     images = tf.constant(np.random.default_rng(0).normal(size=(8, 12, 12, 3)).astype("float32"))
 
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            logits = model(images, training=True)
-            loss = tf.reduce_mean(tf.square(logits)) + tf.add_n(model.losses or [0.0])
-        return logits, tape.gradient(loss, model.trainable_variables)
-
-    logits, values = step()
+    logits, values = step(model, images)
     like = keras.models.clone_model(model)
     for variable, value in zip(like.trainable_variables, values, strict=True):
         variable.assign(value)

@@ -28,6 +28,7 @@ RULES = (
     rules.recompute_in_loops,
     rules.dense_blocks_per_stage,
     rules.adaptive_has_a_radius,
+    rules.one_zero,
     rules.rising_boundaries,
     rules.profile_has_an_end,
 )

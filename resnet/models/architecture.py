@@ -140,10 +140,7 @@ def _op(layer):
         case keras.layers.ZeroPadding2D():
             return None
         case keras.layers.Conv2D():
-            return Op(
-                f"{_size(layer.kernel_size)} conv, {layer.filters}{_by(layer.strides)}{_in(layer.groups)}",
-                "conv",
-            )
+            return Op(f"{_size(layer.kernel_size)} conv, {_channels(layer)}{_by(layer.strides)}", "conv")
         case keras.layers.BatchNormalization() | FusedBatchNormalization():
             return Op("BN", "norm")
         case keras.layers.ReLU():
@@ -159,8 +156,10 @@ def _op(layer):
             return Op("group norm", "norm")
         case keras.layers.LayerNormalization():
             return Op("layer norm", "norm")
-        case SqueezeExcitation():  # CBAM is one
-            return Op({SqueezeExcitation: "SE", CBAM: "CBAM"}[type(layer)], "norm")
+        case CBAM():
+            return Op("CBAM", "norm")
+        case SqueezeExcitation():
+            return Op("SE", "norm")
         case keras.layers.AveragePooling2D():
             return Op(f"{_size(layer.pool_size)} average{_by(layer.strides)}", "pool")
         case keras.layers.Concatenate():
@@ -182,8 +181,9 @@ def _size(size):
     return "×".join(map(str, size))
 
 
-def _in(groups):
-    return f", {groups} groups" if groups > 1 else ""
+def _channels(layer):
+    """As in ResNeXt's names, 32×4 for 32 groups of 4."""
+    return f"{layer.groups}×{layer.filters // layer.groups}" if layer.groups > 1 else layer.filters
 
 
 def _by(strides):

@@ -18,7 +18,7 @@ from resnet.models.layers import (
     Scale,
     SurvivalGates,
 )
-from resnet.rules import recompute_in_loops
+from resnet.rules import one_zero, recompute_in_loops
 
 NORMS = {"batch": "bn", "group": "gn", "layer": "ln", "none": ""}  # and what their layers are called
 ACTIVATIONS = ("relu", "gelu", "silu")
@@ -80,6 +80,7 @@ class Style:
         one_of("strided_conv", self.strided_conv, "1x1", "3x3")
         if (self.zero_init or self.rezero) and self.shortcut == "none":
             raise ValueError("zero_init and rezero need shortcuts: without them they would cut the network")
+        one_zero(self.zero_init, self.rezero)
 
     def conv(self, x, filters, size, strides=1, groups=1, *, name, initializer="he_normal"):
         """Convolution with He-normal weights (He et al. 2015b)."""
@@ -112,11 +113,9 @@ class Style:
 
     def activate(self, x, name, number=""):
         name = f"{name}_{self.activation}{number}"
-        return (
-            ReLU(name=name)(x)
-            if self.activation == "relu"
-            else keras.layers.Activation(self.activation, name=name)(x)
-        )
+        if self.activation == "relu":
+            return ReLU(name=name)(x)
+        return keras.layers.Activation(self.activation, name=name)(x)
 
     def end_branch(self, y, name):
         """What stands between the last convolution of a branch and the addition."""
