@@ -73,10 +73,10 @@ class Average(Last):
     """
 
     def __init__(self, start):
-        self.start, self.count, self.mean = start, 0, []
+        self.begins, self.count, self.mean = start, 0, []
 
     def update(self, model, watched, done):
-        if done <= self.start and done < 1:
+        if done <= self.begins and done < 1:
             return
         weights = [np.array(variable) for variable in model.trainable_variables]
         before = self.mean or [np.zeros_like(w) for w in weights]
