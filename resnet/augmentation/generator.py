@@ -131,7 +131,8 @@ def _shift(seed, size, extent, pixels):
 def transform(images, drawn, fill_mode, cval):
     """The pictures `(B, H, W, C)` under the parameters that `draw` gives, in Keras' order."""
     if drawn.keys() & {"theta", "tx", "ty", "shear", "zx", "zy"}:
-        images = sample(images, *_matrices(drawn, tf.shape(images)[0]), fill_mode, cval)
+        matrices, shifts = _matrices(drawn, tf.shape(images)[0])
+        images = sample(images, matrices, shifts, fill_mode, cval)
     if "channel_shift_intensity" in drawn:
         images = _shift_channels(images, each(drawn["channel_shift_intensity"]))
     if "flip_horizontal" in drawn:

@@ -58,7 +58,7 @@ def in_order(transforms):
     A transform draws the same alone and among others; of two of a kind, the second has a stream of its own.
     Raises ValueError where more than one of them standardises.
     """
-    met = Counter()
+    met: Counter[str | None] = Counter()
     streams = []
     for transform in transforms:
         again = met[transform.name]

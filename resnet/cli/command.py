@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from glob import glob
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
@@ -260,12 +261,13 @@ def _raised_in(error):
 
 def _explain(error):
     """The error on a line or two; for an unknown key with the keys that are there, the likely one first."""
-    key, siblings = getattr(error.__cause__, "key", None), getattr(error.__cause__, "parent_node", None)
+    cause: Any = error.__cause__
+    key, siblings = getattr(cause, "key", None), getattr(cause, "parent_node", None)
     if isinstance(error, ConfigCompositionException) and key and siblings and key not in siblings:
         known = [name for name in siblings if name not in ("_target_", "hydra")]
         likely = get_close_matches(key, known, n=1)
         hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known)}"
-        return f"{error.__cause__.full_key}: there is no key {key}; {hint}"
+        return f"{cause.full_key}: there is no key {key}; {hint}"
     if isinstance(error, MissingConfigException):
         text = re.sub(r"\n\t_\w+", "", str(error))  # what options share is none itself
         return text.split("\nConfig search path")[0].replace("\n\n", "; ").replace("\n\t", " ")
@@ -278,5 +280,5 @@ def _explain(error):
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    known = isinstance(error, ConfigError | HydraException | OmegaConfBaseException)
-    return text if known or not isinstance(error, ValueError) else f"{' '.join(sys.argv[1:])}: {text}"
+    clear = isinstance(error, ConfigError | HydraException | OmegaConfBaseException)
+    return text if clear or not isinstance(error, ValueError) else f"{' '.join(sys.argv[1:])}: {text}"

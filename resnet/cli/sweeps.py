@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -68,7 +69,8 @@ def _prepare_study(config):
     used = any(directory.glob("*/.hydra"))
     directory.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, directory / "multirun.yaml")
-    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]
+    sweep: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    subdir = sweep["subdir"]
     if used and subdir == "${hydra.job.num}":
         number = next(n for n in range(2, 10**9) if not any(directory.glob(f"{n}-*")))
         with open_dict(config):

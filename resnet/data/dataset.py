@@ -42,7 +42,7 @@ class Split:
     @cached_property
     def checksum(self):
         """CRC-32 of images and labels, by which other data are known."""
-        return zlib.crc32(self.labels, zlib.crc32(np.ascontiguousarray(self.images)))
+        return zlib.crc32(self.labels.data, zlib.crc32(np.ascontiguousarray(self.images).data))
 
     @property
     def image_shape(self):
@@ -55,7 +55,7 @@ class Split:
     @cached_property
     def hashes(self):
         """uint64 `(N,)`: BLAKE2b of each image's pixels, by which equal pictures are known."""
-        digests = (hashlib.blake2b(np.ascontiguousarray(image), digest_size=8) for image in self.images)
+        digests = (hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8) for image in self.images)
         return np.frombuffer(b"".join(digest.digest() for digest in digests), "<u8")
 
     def take(self, index):

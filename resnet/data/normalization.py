@@ -73,7 +73,7 @@ class Normalization:
 
     def save(self, path):
         """Write an .npz that `load` reads."""
-        arrays = {"mean": self.mean, "std": self.std}
+        arrays: dict[str, Any] = {"mean": self.mean, "std": self.std}
         if self.standardization:
             fields = asdict(self.standardization).items()
             arrays |= {f"standardization.{name}": value for name, value in fields if value is not None}

@@ -55,7 +55,7 @@ def read_picture(path, image_size, channels, resize, doubt=log_doubt):
         picture.draft(MODES[channels], (2 * max(height, width),) * 2)
         deep = ";16" in str(picture.tile)  # in the file; forgotten once it is loaded
         picture.load()
-        doubts = []
+        doubts: list[str] = []
         turn = _turn(picture, doubts.append)
         if picture.mode[0] in "IF":
             picture = Image.fromarray(_levels(picture, deep, doubts.append))

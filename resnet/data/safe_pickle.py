@@ -7,7 +7,7 @@ So no function is called, and arrays are built here from their bytes.
 import pickle
 import pickletools
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -92,6 +92,9 @@ STAND_INS = {
 
 
 class _Unpickler(Unpickler):
+    append: Callable[[Any], None]  # both made by `load`, which then runs what is dispatched
+    stack: list[Any]
+
     dispatch: ClassVar[dict[int, Callable]] = {
         ord(opcode.code): Unpickler.dispatch[ord(opcode.code)]
         for opcode in pickletools.opcodes

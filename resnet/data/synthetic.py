@@ -26,4 +26,5 @@ def synthetic(
         images = rng.integers(0, 128, (count, height, width, channels), np.uint8)
         images += patterns[labels]
         splits.append(Split(images, labels))
-    return make_dataset(*splits, [str(i) for i in range(classes)], seed=seed, **options)
+    train, test = splits
+    return make_dataset(train, test, [str(i) for i in range(classes)], seed=seed, **options)

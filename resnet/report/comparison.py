@@ -106,7 +106,7 @@ class Group:
 
     def values(self, metric):
         """Seed -> value. A seed that ran more than once counts once, by its mean: it is one draw."""
-        by_seed = {}
+        by_seed: dict[int, list[float]] = {}
         for run in self.counted:
             if metric in run.metrics:
                 by_seed.setdefault(run.seed, []).append(run.metrics[metric])
@@ -142,10 +142,10 @@ class Comparison:
         measured = dict.fromkeys(name for run in runs for name in run.metrics)
         own = [name for name in measured if name not in METRICS and not name.endswith("/loss")]
         self.metrics = [name for name in (*METRICS, *own) if name in measured]
-        groups = {}
+        by_setting: dict[tuple[tuple[str, str], ...], list[Run]] = {}
         for run in runs:
-            groups.setdefault(run.setting, []).append(run)
-        groups = [Group(members) for members in groups.values()]
+            by_setting.setdefault(run.setting, []).append(run)
+        groups = [Group(members) for members in by_setting.values()]
         judged = [group for group in groups if group.finished] or groups
         self.metric = next((m for m in DECIDING if all(group.has(m) for group in judged)), DECIDING[-1])
         self.groups = sorted(groups, key=self._rank)
@@ -253,10 +253,11 @@ def verdicts(pairs, metric):
     """
     found, why_not = {}, {}
     for pair in pairs:
+        first, second = pair
         try:
-            found[pair] = _test(*pair, metric)
+            found[pair] = _test(first, second, metric)
         except NoVerdict as reason:
-            why_not[pair] = Verdict(f"{pair[0].name} and {pair[1].name}: no verdict, {reason}")
+            why_not[pair] = Verdict(f"{first.name} and {second.name}: no verdict, {reason}")
     adjusted = statistics.holm([difference.p for difference in found.values()])
     judged = {
         pair: Verdict(

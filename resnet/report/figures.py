@@ -182,7 +182,8 @@ def confusion(matrix, class_names):
     accuracy = np.trace(matrix) / max(matrix.sum(), 1)
     axes.set_title(f"confusion of {matrix.sum():,} images, accuracy {accuracy:.2%}")
     if named:
-        _count_cells(axes, matrix, picture.norm(errors).filled(0) > 0.5, class_names)
+        dark = np.ma.filled(picture.norm(errors), 0) > 0.5
+        _count_cells(axes, matrix, dark, class_names)
         bar = figure.colorbar(picture, fraction=0.04, label="share of the true class")
     else:
         bar = figure.colorbar(picture, fraction=0.04, label="share of the true class", location="left")

@@ -43,7 +43,7 @@ class Gain(NamedTuple):
 
     def __str__(self):
         points = f"{100 * self.estimate:+.2f}"
-        if self.low is None:
+        if self.low is None or self.high is None:
             return points
         return f"{points} ± {50 * (self.high - self.low):.2f}{' *' if self.sure else ''}"
 

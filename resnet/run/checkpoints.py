@@ -18,8 +18,9 @@ def write(directory, arrays, notes, keep):
     Raises UserError, and keeps what there is, if it cannot be written.
     """
     path = directory / f"step_{notes['step']:09}.npz"
+    held: dict[str, Any] = {NOTES: np.array(json.dumps(notes)), **arrays}
     with replacing(path) as part, part.open("wb") as file:
-        np.savez(file, **{NOTES: np.array(json.dumps(notes))}, **arrays)
+        np.savez(file, **held)
     paths = checkpoints(directory)
     end = paths.index(path) + 1
     for old in paths[: max(0, end - keep)]:

@@ -51,7 +51,7 @@ class Run:
         self.chief = is_chief(self.strategy)
         self.launched = self.started = started or time.time()
         self.changes_allowed = changes_allowed
-        self.result = None
+        self.result: Any = None  # a dict that JSON can hold, once the run is finished
         self._lock = FileLock(self.directory.lock, timeout=0)
         self._begun, self._callbacks = False, {}
 
@@ -269,7 +269,7 @@ class Run:
                 callback.end(scores, {n: data for n, data in shown.items() if n in pictures.OF_PREDICTIONS})
 
     def _write_predictions(self, dataset, logits):
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for name, found in logits.items():
             labels = dataset.parts[name].labels
             arrays |= {

@@ -133,7 +133,8 @@ class Steps:
         `weights` stand in for the trainable variables; what else the network changes, such as batch norm's
         statistics, then stays as it is.
         """
-        gradients, losses, seen = [], [], []
+        gradients: list[tf.Tensor] = []
+        losses, seen = [], []
         for part in _parts(batch, self.accumulate_steps):
             with tf.control_dependencies(gradients):  # one after the other, to hold the activations of one
                 found, loss, more = self._differentiate_part(part, size, weights)

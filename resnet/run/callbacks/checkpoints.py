@@ -29,7 +29,7 @@ class Checkpoints(Callback):
     def __init__(self, minutes=10.0, keep=3):
         super().__init__()
         self.minutes, self.keep = minutes, keep
-        self.signals = None
+        self.signals: Signals | None = None
 
     def on_train_begin(self, logs=None):
         if self.trainer.chief:
@@ -75,7 +75,8 @@ class Checkpoints(Callback):
     def _agreed(self):
         """Whether the chief's time to save has come, and a signal that any worker got, or None."""
         due = time.monotonic() - self.saved_at > 60 * self.minutes
-        answers = everyone(self.trainer.strategy, [due, self.signals.received])
+        received = self.signals.received if self.signals else None
+        answers = everyone(self.trainer.strategy, [due, received])
         return answers[0][0], next((number for _, number in answers if number), None)
 
     def _stop(self, number):

@@ -57,7 +57,7 @@ class Receipt(Callback):
         return {"losses": self.losses, "before": self.before, "after": self.after}
 
     def restore(self, state):
-        vars(self).update(state)
+        self.losses, self.before, self.after = (state[name] for name in ("losses", "before", "after"))
 
 
 def fingerprint(model):
