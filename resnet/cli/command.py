@@ -157,7 +157,7 @@ def run_config(config: DictConfig, directory: Path) -> DictConfig:
 
     `config.data` is a data node of its own, or what changes in that of the run.
     """
-    run = OmegaConf.create(RunDirectory(directory).config_text())
+    run: Any = OmegaConf.create(RunDirectory(directory).config_text())
     given = config.get("data") or {}
     run.data = given if "_target_" in given else OmegaConf.merge(run.data, given)
     return run

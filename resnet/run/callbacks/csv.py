@@ -1,5 +1,7 @@
 """The epochs as a table."""
 
+from __future__ import annotations
+
 import csv
 
 from resnet.files import replacing
@@ -12,10 +14,10 @@ class MetricsCsv(Callback):
 
     order = AFTER
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self._write()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._write()
 
     def _write(self):
