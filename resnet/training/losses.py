@@ -3,10 +3,17 @@
 A loss is called with `training`, since some treat the two apart. Those of Keras serve too, through `loss_of`.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import keras
+import tensorflow as tf
+
+Loss = Callable[[tf.Tensor, tf.Tensor, bool], tf.Tensor]
 
 
-def cross_entropy(label_smoothing=0.0):
+def cross_entropy(label_smoothing: float = 0.0) -> Loss:
     """Softmax cross-entropy, in nats.
 
     In training, `label_smoothing` of each target is spread over all classes (Szegedy et al. 2016, section
@@ -24,7 +31,7 @@ def cross_entropy(label_smoothing=0.0):
     return loss
 
 
-def loss_of(given):
+def loss_of(given: Loss | keras.losses.Loss) -> Loss:
     """`given`, or what it computes an image where it is a `keras.losses.Loss`, which takes no `training`.
 
     Keras' loss must take logits: `from_logits=True`. Raises ValueError for one that says it does not.
