@@ -1,5 +1,7 @@
 """Running a Hydra main so that whatever the user can mend ends in a line or two."""
 
+from __future__ import annotations
+
 import gc
 import inspect
 import logging
@@ -8,6 +10,7 @@ import re
 import sys
 import traceback
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from difflib import get_close_matches
 from glob import glob
@@ -43,7 +46,7 @@ from resnet.run.directory import RunDirectory
 at_end = ExitStack()  # what follows the last job, be it that some of them failed
 
 
-def command(main) -> None:
+def command(main: Callable[[], Any]) -> None:
     """Run a Hydra main; `resume=DIR` stands for the arguments that started the run in DIR.
 
     Paths may be written as a shell hands them over, see `arguments.with_names`. Exit code 1 after an error,
@@ -225,7 +228,7 @@ def record(config: DictConfig) -> dict[str, str]:
 class LogFile(logging.FileHandler):
     """A log that cannot be written ends the run; logging's own way is a traceback for each line."""
 
-    def handleError(self, record):
+    def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)

@@ -55,6 +55,7 @@ class Steps:
         self.model, self.optimizer, self.preprocessing = model, optimizer, preprocessing
         self.strategy, self._loss = strategy, loss_of(loss)
         self.accumulate_steps, self.sharpness = accumulate_steps, sharpness
+        assert preprocessing.num_classes, "a Preprocessing for inference alone"
         with strategy.scope():
             optimizer.build(model.trainable_variables)
             of_loss = keras.metrics.Mean(name="loss")
