@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from resnet.data.dataset import Split
     from resnet.report.walk import Gain
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
 SPLITS = {"train": (BLUE, "-"), "validation": (GREEN, "-."), "test": (ORANGE, "--")}
 NAMED_CLASSES = 20  # more of them leave no room for a number in each cell of a confusion matrix
