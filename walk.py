@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from resnet.cli import streams
-from resnet.cli.arguments import quoted
+from resnet.cli.arguments import quoted, without_interpolation
 from resnet.cli.command import at_end, command
 from resnet.errors import ConfigError
 from train import train
@@ -55,7 +55,7 @@ def main():
             *again,
             f"experiment={','.join(setting.name for setting in plan)}",
             f"seed={','.join(map(str, range(options.seeds)))}",
-            f"hydra.sweep.dir={quoted(str(output))}",
+            f"hydra.sweep.dir={quoted(without_interpolation(str(output)))}",
             "hydra.sweep.subdir=${hydra.runtime.choices.experiment}/seed_${seed}",
         ]
 

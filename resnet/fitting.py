@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from resnet.augmentation.transform import Transform
     from resnet.data.dataset import Dataset
     from resnet.run.run import Run
-    from resnet.training.losses import Loss
+    from resnet.training.losses import AnyLoss
     from resnet.training.metrics import Metric
     from resnet.training.schedules import Schedule
     from resnet.training.trainer import Callbacks
@@ -27,7 +27,7 @@ def fit(
     *,
     schedule: Schedule | None = None,
     augmentation: Transform | None = None,
-    loss: Loss | keras.losses.Loss | None = None,
+    loss: AnyLoss | None = None,
     metrics: Mapping[str, Metric] | None = None,
     callbacks: Callbacks | None = None,
     trainer: Trainer | None = None,

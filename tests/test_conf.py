@@ -35,9 +35,13 @@ def options(*groups):
     return [f"{group}={name}" for group, name in files if not name.startswith("_")]
 
 
+NEEDED = {"loss=distillation": ["loss.teacher=run"]}  # what has no default
+
+
 def composed(*overrides):
+    needed = [more for override in overrides for more in NEEDED.get(override, ())]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides)
+        config = compose("config", [*overrides, *needed])
     check(config)
     return config
 
@@ -203,6 +207,7 @@ def test_augmentation(option):
         ("optimizer.groups=[{match:bias,rate:2.0}]", "optimizer.groups.0.rate=2.0: extra inputs"),
         ("optimizer.groups=[{rate_factor:2.0}]", "optimizer.groups.0.match: field required"),
         ("optimizer.clipnorm=0", "optimizer.clipnorm=0: "),
+        ("trainer.sam_adaptive=true", "trainer.sam_adaptive=true needs sam_rho"),
         ("model.recompute=true model.stage=unrolled", "model.recompute=true needs stage=looped"),
         ("schedule.boundaries=[3,2,4,5]", "schedule.boundaries=.3, 2, 4, 5.: boundaries must rise"),
         ("model._target_=resnet.data.digits", "model._target_=resnet.data.digits: expected resnet.models"),
@@ -210,6 +215,10 @@ def test_augmentation(option):
             "schedule._target_=keras.optimizers.SGD",
             "schedule._target_=.*: expected resnet.training.schedules",
         ),
+        ("loss=focal loss.gamma=-1", "loss.gamma=-1: .*to 0"),
+        ("loss=bootstrapped loss.beta=1.5", "loss.beta=1.5: .*to 1"),
+        ("loss=bootstrapped loss.kind=medium", "loss.kind=medium: .*'hard' or 'soft'"),
+        ("loss=distillation loss.alpha=2", "loss.alpha=2: .*to 1"),
         ("data=image_folder data.image_size=[32]", "data.image_size=.32.: .* 2 items"),
         ("data=image_folder data.channels=4", "data.channels=4: .*1 or 3"),
         ("data=cifar100 data.labels=all", "data.labels=all: .*'fine' or 'coarse'"),

@@ -57,7 +57,11 @@ class Transform:
 
 def none() -> Transform:
     """The pictures as they are."""
-    return Transform(None, lambda batch, seed: batch)
+    return Transform(None, unchanged)
+
+
+def unchanged(batch, seed):
+    return batch
 
 
 def in_order(transforms: Sequence[Transform]) -> Transform:

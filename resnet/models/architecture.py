@@ -13,7 +13,15 @@ import keras
 
 from resnet.internals.keras import producer
 from resnet.models import names
-from resnet.models.layers import FusedBatchNormalization, IdentityShortcut, Repeat, SurvivalGates
+from resnet.models.attention import CBAM, SqueezeExcitation
+from resnet.models.layers import (
+    Dropout,
+    FusedBatchNormalization,
+    IdentityShortcut,
+    Repeat,
+    Scale,
+    SurvivalGates,
+)
 
 ROW, GAP, BOX, HEADER, TOP = 22, 10, 132, 22, 112  # pixels
 FILLS = {"conv": "#D6E8F5", "norm": "#EEEEEE", "shortcut": "#FBE3D2", "pool": "#DDF1E8", "dense": "#F5E3EE"}
@@ -132,7 +140,10 @@ def _op(layer):
         case keras.layers.ZeroPadding2D():
             return None
         case keras.layers.Conv2D():
-            return Op(f"{_size(layer.kernel_size)} conv, {layer.filters}{_by(layer.strides)}", "conv")
+            return Op(
+                f"{_size(layer.kernel_size)} conv, {layer.filters}{_by(layer.strides)}{_in(layer.groups)}",
+                "conv",
+            )
         case keras.layers.BatchNormalization() | FusedBatchNormalization():
             return Op("BN", "norm")
         case keras.layers.ReLU():
@@ -140,6 +151,20 @@ def _op(layer):
         case IdentityShortcut():
             padded = f"zero-pad to {layer.filters}" if layer.filters > layer.input.shape[-1] else "subsample"
             return Op(f"{padded}{_by((layer.strides,))}", "shortcut")
+        case Scale():
+            return Op("× learned factor", "norm")
+        case keras.layers.Activation():
+            return Op({"gelu": "GELU", "silu": "SiLU"}.get(layer.activation.__name__, "activation"), "norm")
+        case keras.layers.GroupNormalization():
+            return Op("group norm", "norm")
+        case keras.layers.LayerNormalization():
+            return Op("layer norm", "norm")
+        case SqueezeExcitation():  # CBAM is one
+            return Op({SqueezeExcitation: "SE", CBAM: "CBAM"}[type(layer)], "norm")
+        case keras.layers.AveragePooling2D():
+            return Op(f"{_size(layer.pool_size)} average{_by(layer.strides)}", "pool")
+        case keras.layers.Concatenate():
+            return Op("append to input", "shortcut")
         case keras.layers.Multiply():
             return Op("× survival gate", "norm")
         case keras.layers.MaxPooling2D():
@@ -148,13 +173,17 @@ def _op(layer):
             return Op("global average", "pool")
         case keras.layers.Dense():
             return Op(f"dense, {layer.units:,}", "dense")
-        case keras.layers.Dropout():
+        case Dropout() | keras.layers.Dropout():
             return Op(f"dropout {layer.rate:g}", "norm")
     return Op(type(layer).__name__, "norm")
 
 
 def _size(size):
     return "×".join(map(str, size))
+
+
+def _in(groups):
+    return f", {groups} groups" if groups > 1 else ""
 
 
 def _by(strides):

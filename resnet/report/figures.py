@@ -252,7 +252,7 @@ def walk(rows: Sequence[tuple[str, Gain | None, Gain | None]], start: str, end: 
     `rows` are tuples: the change, and two gains or None, see `report.walk.Gain`. Points are filled where the
     change is told apart from nothing.
     """
-    figure = Figure((9, 1.6 + 0.7 * len(rows)), layout="constrained")
+    figure = Figure((9, 2 + 0.6 * len(rows)), layout="constrained")
     axes = figure.subplots()
     kinds = (("added on the way", BLUE, "o", -0.14), (f"{end} with it and without", ORANGE, "s", 0.14))
     axes.axvline(0, color=GREY, lw=1)
@@ -272,7 +272,7 @@ def walk(rows: Sequence[tuple[str, Gain | None, Gain | None]], start: str, end: 
     axes.set_title(f"what each change brings, from {start} to {end}", parse_math=False)
     axes.grid(alpha=0.3, axis="x")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.legend(loc="outside lower left", frameon=False, ncols=3)
     return figure
 
 

@@ -27,7 +27,7 @@ class Trained(NamedTuple):
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        return self.model.input.shape[1:]
+        return self.model.input_shape[1:]
 
     def check(self, dataset: Dataset) -> None:
         """Raise UserError unless images and classes of `dataset` are like those of the training."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-ETA = 0.01  # of ASAM (Kwon et al. 2021, section 5)
+ETA = 0.01  # of ASAM, beside small weights (Kwon et al. 2021)
 SHIFT = re.compile(r"(bias|beta)$")
 
 
@@ -21,7 +21,7 @@ class SAM:
     Args:
         rho: how far off the worst weights are sought (Foret et al. 2021, eq. 2).
         adaptive: whether distances are relative to each weight's size but for biases, so that they mean the
-            same whatever the scale of the weights (ASAM, Kwon et al. 2021, eq. 9).
+            same whatever the scale of the weights (ASAM, Kwon et al. 2021).
     """
 
     def __init__(self, rho: float, adaptive: bool = False) -> None:

@@ -13,7 +13,7 @@ from resnet.augmentation.transform import Batch
 from resnet.data.feed import Feed
 from resnet.data.preprocessing import Preprocessing
 from resnet.internals.keras import clip
-from resnet.training.losses import Loss, loss_of
+from resnet.training.losses import BatchLoss
 from resnet.training.metrics import Metric, built, default, values
 from resnet.training.sharpness import SAM
 
@@ -33,7 +33,7 @@ class Steps:
 
     Args:
         model, optimizer: made in the strategy's scope.
-        loss: one of `training.losses`, or a `keras.losses.Loss`.
+        loss: a function of a Batch, logits and `training`, see `losses.loss_of`.
         metrics: by name, as in `training.metrics`; None for the accuracy.
         preprocessing: a `data.Preprocessing`.
         strategy: where it runs.
@@ -45,7 +45,7 @@ class Steps:
         self,
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer,
-        loss: Loss | keras.losses.Loss,
+        loss: BatchLoss,
         metrics: Mapping[str, Metric] | None,
         preprocessing: Preprocessing,
         strategy: tf.distribute.Strategy,
@@ -53,7 +53,7 @@ class Steps:
         sharpness: SAM | None = None,
     ) -> None:
         self.model, self.optimizer, self.preprocessing = model, optimizer, preprocessing
-        self.strategy, self._loss = strategy, loss_of(loss)
+        self.strategy, self._loss = strategy, loss
         self.accumulate_steps, self.sharpness = accumulate_steps, sharpness
         assert preprocessing.num_classes, "a Preprocessing for inference alone"
         with strategy.scope():
@@ -64,7 +64,7 @@ class Steps:
     def loss(self, batch: Batch, training: bool) -> Losses:
         """Losses of a Batch as the network sees it."""
         logits = self.model(batch.images, training=training)
-        losses = self._loss(batch.labels, logits, training)
+        losses = self._loss(batch, logits, training)
         return Losses(logits, losses, tf.add_n(self.model.losses) if self.model.losses else tf.constant(0.0))
 
     def gradients(self, batch: Batch) -> list[tf.Tensor]:
@@ -213,9 +213,9 @@ def _parts(batch, count):
     if count == 1:
         return [batch]
     places = [tf.range(i, batch.size, count) for i in range(count)]
+    kinds = ("images", "labels", "indices")
     return [
-        batch._replace(images=tf.gather(batch.images, mine), labels=tf.gather(batch.labels, mine))
-        for mine in places
+        batch._replace(**{kind: tf.gather(getattr(batch, kind), mine) for kind in kinds}) for mine in places
     ]
 
 

@@ -19,11 +19,12 @@ from resnet.data.feed import feed, with_blocks
 from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError
 from resnet.models.layers import synchronize
+from resnet.rules import adaptive_has_a_radius
 from resnet.run.record import keras_logs
 from resnet.training import memory
 from resnet.training.distribution import everyone, is_chief, single
 from resnet.training.environment import precision_in_force
-from resnet.training.losses import Loss, cross_entropy
+from resnet.training.losses import AnyLoss, cross_entropy, loss_of
 from resnet.training.metrics import Metric
 from resnet.training.schedules import Constant, Plateau, Schedule
 from resnet.training.sharpness import SAM
@@ -69,7 +70,7 @@ class Trainer:
         seed: of the order of the images and of their augmentation.
 
     Raises UserError unless `batch_size` divides among the replicas and gives each part an image, and where
-    `prepare` set another precision than this one.
+    `prepare` set another precision than this one; ValueError for `sam_adaptive` without a rho.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Trainer:
         self.epochs, self.batch_size, self.max_steps = epochs, batch_size, max_steps
         self.watch, self.final_weights, self.average_from = watch, final_weights, average_from
         self.ema_decay, self.accumulate_steps = ema_decay, accumulate_steps
+        adaptive_has_a_radius(sam_rho, sam_adaptive)
         self.sharpness = SAM(sam_rho, sam_adaptive) if sam_rho else None
         self.plateau, self.seed, self.deterministic = plateau, seed, deterministic
         self.scale_rate_from, self.synchronize_batch_norm = scale_rate_from, synchronize_batch_norm
@@ -121,7 +123,7 @@ class Trainer:
         *,
         schedule: Schedule | None = None,
         augmentation: Transform | None = None,
-        loss: Loss | keras.losses.Loss | None = None,
+        loss: AnyLoss | None = None,
         metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         """Bind what is to be trained; model, optimizer and metrics come from `scope()`.
@@ -151,10 +153,12 @@ class Trainer:
         if self.synchronize_batch_norm and self.strategy.num_replicas_in_sync > 1:
             with self.scope():
                 synchronize(model)
+        with self.scope():
+            loss = loss_of(loss or cross_entropy(), dataset, self.preprocessing)
         self.steps = Steps(
             model,
             optimizer,
-            loss or cross_entropy(),
+            loss,
             metrics,
             self.preprocessing,
             self.strategy,

@@ -14,8 +14,8 @@ from resnet.training.optimizers.sgd import SGD
 class LARS(SGD):
     """Momentum in which the rate of a layer is that of its weights' norm to its gradient's (You et al. 2017).
 
-    `trust` is the paper's coefficient (eq. 6). With the coupled decay, the default, the norm is that of the
-    gradient and the decay together, which the paper bounds by the sum of theirs. Biases and norms are
+    `trust` is the paper's coefficient (algorithm 1). With the coupled decay, the default, the norm is that
+    of the gradient and the decay together, which the paper bounds by the sum of theirs. Biases and norms are
     stepped as by `SGD`, whose keywords are the other ones.
     """
 
