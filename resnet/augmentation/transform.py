@@ -60,7 +60,7 @@ def none() -> Transform:
     return Transform(None, unchanged)
 
 
-def unchanged(batch, seed):
+def unchanged(batch: Batch, seed: tf.Tensor) -> Batch:
     return batch
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from functools import partial
 
 import keras
@@ -24,7 +25,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     but for what `synchronize` says.
     """
 
-    collective = None  # numbers the sums over replicas, where `synchronize` asks for them
+    collective: int | None = None  # numbers the sums over replicas, where `synchronize` asks for them
 
     def add_weight(self, *args, **kwargs):
         # Replicas each see their own part of a batch: their moving statistics are averaged.
@@ -371,7 +372,7 @@ class Repeat(keras.layers.Layer):
             )
 
         if self.recompute:  # two at once: one is run again while the gradients of the one after are under way
-            loop = partial(_recomputed_loop, at_once=1 if self._is_summed() else 2)
+            loop: Callable = partial(_recomputed_loop, at_once=1 if self._is_summed() else 2)
         elif self.repeats <= FEW_BLOCKS and not self._is_summed():
             loop = _written_out
         else:

@@ -207,7 +207,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
 
 @own_style
 def compare(
-    groups: Sequence[tuple[str, str, list[Sequence[Mapping[str, float]]], list[float]]], metric: str
+    groups: Sequence[tuple[str, str, Sequence[Sequence[Mapping[str, float]]], list[float]]], metric: str
 ) -> Figure:
     """Groups of runs: each seed and the 95% interval of the mean, and curves by epoch.
 
