@@ -32,7 +32,7 @@ def randaugment(operations: int = 2, magnitude: float = 9) -> Transform:
 
 
 def _one_each(images, seed, strength):
-    """One operation a picture: the batch is parted by operation and put together again."""
+    """One operation per picture: the batch is parted by operation and put together again."""
     size = tf.shape(images)[0]
     drawn = tf.cast(uniform(seed, 0, [size], 0, len(OPERATIONS)), tf.int32)
     strengths = tf.where(uniform(seed, 1, [size]) < 0.5, -strength, strength)

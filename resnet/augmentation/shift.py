@@ -1,4 +1,4 @@
-"""Shifts, crops and flips, whose rows and columns move alone: a matrix product an axis."""
+"""Shifts, crops and flips, whose rows and columns move alone: one matrix product per axis."""
 
 from __future__ import annotations
 

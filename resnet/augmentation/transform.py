@@ -103,5 +103,5 @@ def mirror(images: tf.Tensor, chosen: tf.Tensor, axis: int) -> tf.Tensor:
 
 
 def each(values: tf.Tensor) -> tf.Tensor:
-    """`(B,)` to a value a picture: `(B, 1, 1, 1)`."""
+    """`(B,)` to one value per picture: `(B, 1, 1, 1)`."""
     return values[:, None, None, None]

@@ -1,4 +1,4 @@
-"""Pictures of your own: a folder a class."""
+"""Pictures of your own: one folder per class."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def image_folder(
     class_names = [folder.name for folder in folders["train"]]
     if len(class_names) < 2:
         raise UserError(
-            f"{roots['train']}: found {len(class_names)} folders; expected two or more, one a class"
+            f"{roots['train']}: found {len(class_names)} folders; expected two or more, one per class"
         )
     listed = {part: _list(roots[part], found, class_names) for part, found in folders.items()}
     read = partial(read_picture, image_size=image_size, channels=channels, resize=resize)

@@ -25,7 +25,7 @@ PART_OF = {
 FILLERS = {"set", "data", "dataset", "split", "subset", "part", "folder", "dir"}
 FILLERS |= {"image", "images", "img", "imgs", "picture", "pictures", "photo", "photos"}
 EXPECTED = (
-    "expected train/ and test/, and perhaps validation/, which hold a folder a class; or only the latter"
+    "expected train/ and test/, and perhaps validation/, which hold one folder per class; or only the latter"
 )
 
 

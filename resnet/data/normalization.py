@@ -90,7 +90,7 @@ class Normalization:
 
 
 def measure(images: np.ndarray, kind: str) -> Normalization:
-    """Normalization of training images: `pixel_mean` (one mean a pixel) or `channel` (mean, std).
+    """Normalization of training images: `pixel_mean` (one mean per pixel) or `channel` (mean, std).
 
     A channel that is the same in all of them becomes 0 there: its std counts as 1.
     """
@@ -172,7 +172,7 @@ def _whitening(normalization, images, rescale, mean, epsilon):
         shape = "x".join(map(str, images.shape[1:]))
         raise UserError(
             f"augmentation.zca_whitening: pictures of {shape} need a matrix of {size:,} x {size:,}; "
-            f"it takes at most {LARGEST_WHITENING:,} values a picture"
+            f"it takes at most {LARGEST_WHITENING:,} values per picture"
         )
     log.info("zca_whitening: measuring %s images", f"{len(images):,}")
     products = np.zeros((size, size))

@@ -137,7 +137,7 @@ def _channels_first(first, second, last):
 
 
 def _class_names(path, arrays, splits):
-    """One a class. Raises UserError unless there are training images of each."""
+    """One per class. Raises UserError unless there are training images of each."""
     present = {part: set(split.labels.tolist()) for part, split in splits.items()}
     found = set.union(*present.values())
     largest = max(found)
@@ -146,7 +146,7 @@ def _class_names(path, arrays, splits):
         raise UserError(f"{path}: the labels are 1 to {largest}; expected them from 0: save y - 1")
     if len(names) < max(1 + largest, 2):
         raise UserError(
-            f"{path}: {len(names)} class_names for labels to {largest}; expected one a label, 2 or more"
+            f"{path}: {len(names)} class_names for labels to {largest}; expected one per label, 2 or more"
         )
     for part, classes in present.items():
         if unknown := sorted(classes - present["train"]):

@@ -174,11 +174,11 @@ def _brightest(picture):
 
 def _nearly_black(bits):
     return (
-        f"{bits} bits a value, none above a sixteenth of their range: it is read nearly black; "
+        f"{bits} bits per value, none above a sixteenth of their range: it is read nearly black; "
         "if fewer bits are meant, save it in these, or as TIFF with MaxSampleValue"
     )
 
 
 def _first(value):
-    """Of tags that have a value a channel."""
+    """Of tags that have one value per channel."""
     return value[0] if isinstance(value, tuple) else value

@@ -23,7 +23,7 @@ def synthetic(
     seed: int = 0,
     **options: Any,
 ) -> Dataset:
-    """A coarse pattern a class, 4 x 4 patches of random levels, under as much noise as pattern.
+    """One coarse pattern per class, 4 x 4 patches of random levels, under as much noise as pattern.
 
     `image_size` is pixels, or [height, width]; the classes are alike in number; `seed` draws everything.
     """

@@ -411,7 +411,7 @@ def write_markdown(path: Path, comparison: Comparison | Walk) -> None:
 
 
 def write_csv(path: Path, comparison: Comparison) -> None:
-    """A row a run, with numbers in full."""
+    """One row per run, with numbers in full."""
     keys = comparison.keys
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

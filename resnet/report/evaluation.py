@@ -68,7 +68,7 @@ def predict(
 def score(probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     """Figures of merit of probabilities `(N, K)` against labels `(N,)`, as plain numbers and lists.
 
-    `cross_entropy` is in nats an image, without weight decay. `top5_accuracy` is None below six classes.
+    `cross_entropy` is in nats per image, without weight decay. `top5_accuracy` is None below six classes.
     """
     classes = np.arange(len(class_names))
     predicted = probabilities.argmax(1)

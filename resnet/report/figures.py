@@ -50,7 +50,7 @@ def own_style(draw: Callable[P, T]) -> Callable[P, T]:
 def curves(epochs: Sequence[Mapping[str, float]], title: str = "") -> Figure:
     """Loss and every metric of the splits by epoch, the learning rate, and the factors it is a product of.
 
-    `epochs` are dicts of floats by path, one an epoch, as metrics.csv has them.
+    `epochs` are dicts of floats by path, one per epoch, as metrics.csv has them.
     """
     names = [name for name in _metrics(epochs) if name != "loss"]
     rows = math.ceil((len(names) + 3) / 2)
@@ -114,7 +114,7 @@ def samples(split: Split, class_names: Sequence[str], rows: int = 10, columns: i
 
 @own_style
 def grid(images: np.ndarray, captions: Sequence[str], title: str = "", columns: int = 10) -> Figure:
-    """Images uint8 `(N, H, W, C)` with a caption above each, `columns` a row."""
+    """Images uint8 `(N, H, W, C)` with a caption above each, `columns` per row."""
     height, width = images.shape[1:3]
     rows, lines = -(-len(images) // columns), max(caption.count("\n") for caption in captions) + 1
     # One picture of all: a hundred axes would take seconds to draw.
@@ -212,7 +212,7 @@ def compare(
     """Groups of runs: each seed and the 95% interval of the mean, and curves by epoch.
 
     `groups` are tuples: a letter, a label, the runs as `curves` takes each, and the values of `metric`, such
-    as `validation/accuracy`, one a seed. A group has its own colour, dashes and marker, and its row where
+    as `validation/accuracy`, one per seed. A group has its own colour, dashes and marker, and its row where
     the seeds are. Curves are the mean of its runs, with a band to their extremes; those of images held out
     are of the split of `metric`, or of the other one in runs that did not measure it by epoch.
     """
@@ -288,7 +288,7 @@ def _style(i):
 
 
 def _seeds(axes, groups, metric):
-    """A row a group: its seeds as points, below them the mean and its 95% interval."""
+    """One row per group: its seeds as points, below them the mean and its 95% interval."""
     for i, (_, _, _, values) in enumerate(groups):
         style = _style(i)
         point = {"color": style["color"], "marker": style["marker"], "ls": "", "label": "a seed"}

@@ -20,7 +20,7 @@ METRICS = "metrics.csv"
 class RunDirectory:
     """The files of the run at `path`: a training reads and writes them by these names, its readers too.
 
-    `.hydra` holds how the run was started. `metrics.csv` has a row an epoch, `result.json` how the run
+    `.hydra` holds how the run was started. `metrics.csv` has one row per epoch, `result.json` how the run
     stands: `running`, `interrupted`, `failed` or, with its figures, `finished`.
     """
 

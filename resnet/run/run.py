@@ -327,7 +327,7 @@ def leave_the_log_to_the_chief() -> None:
 
 
 def changes(before: str, after: str) -> list[str]:
-    """How one configuration, as YAML, differs from the one before: a text a key."""
+    """How one configuration, as YAML, differs from the one before: one text per key."""
     old, new = (flat(yaml.safe_load(text) or {}) for text in (before, after))
     keys = sorted({*old, *new} - {"changes"})
     return [

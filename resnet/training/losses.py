@@ -1,4 +1,4 @@
-"""Losses: functions of targets and logits, both `(B, K)`, that give one number an image, `(B,)`.
+"""Losses: functions of targets and logits, both `(B, K)`, that give one number per image, `(B,)`.
 
 A loss is called with `training`. In training each is what its docstring says; with `training=False` all of
 them are cross-entropy in nats, so that runs with different losses compare, and with what `evaluate.py` says.

@@ -1,6 +1,6 @@
 """Metrics of a split: how well logits `(B, K)` fit targets `(B, K)`, averaged over an epoch.
 
-A metric is a `keras.metrics.Metric`, or a function of targets and logits that gives a number an image. It
+A metric is a `keras.metrics.Metric`, or a function of targets and logits that gives one number per image. It
 is measured in training and in evaluation, and stands in the epoch's record under the name it is given.
 """
 
@@ -39,5 +39,5 @@ def default() -> dict[str, Metric]:
 
 
 def values(metrics: Mapping[str, keras.metrics.Metric]) -> dict[str, float]:
-    """What the metrics say, floats by name; of one with several numbers, such as one a class, the mean."""
+    """What the metrics say, floats by name; of one with several numbers, such as one per class, the mean."""
     return {name: float(tf.reduce_mean(metric.result())) for name, metric in metrics.items()}

@@ -1,4 +1,4 @@
-"""The compiled work of a training: its steps, several a call, and the evaluation of a batch."""
+"""The compiled work of a training: its steps, several per call, and the evaluation of a batch."""
 
 from __future__ import annotations
 

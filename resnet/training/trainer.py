@@ -1,4 +1,4 @@
-"""The training loop: several steps a call, on tf.distribute, under schedule x plateau."""
+"""The training loop: several steps per call, on tf.distribute, under schedule x plateau."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Trainer:
 
     Args:
         epochs: epochs to train.
-        batch_size: images a step, over all replicas.
+        batch_size: images per step, over all replicas.
         max_steps: stop after so many steps, or None.
         watch: what plateau, best weights and early stopping go by, after each epoch: the `validation`
             images, where there are any, or the `test` images, whose figures then are no honest test.
@@ -425,7 +425,7 @@ class Trainer:
             ).images
 
     def _calls(self, epoch):
-        """What is left of a shuffled epoch in blocks `(steps, batch)` of indices, a call's worth each."""
+        """What is left of a shuffled epoch in blocks `(steps, batch)` of indices, one call's worth each."""
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset.train))
         batch, whole, done = self.batch_size, len(order) // self.batch_size, self.step - self.epoch_start
         while done < self.steps_per_epoch and not (

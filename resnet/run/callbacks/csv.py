@@ -10,7 +10,7 @@ from resnet.run.record import flat
 
 
 class MetricsCsv(Callback):
-    """metrics.csv: a row an epoch, whole at any time. Equal runs leave equal files, so it has no times."""
+    """metrics.csv: one row per epoch, whole at any time. Equal runs leave equal files, so it has no times."""
 
     order = AFTER
 

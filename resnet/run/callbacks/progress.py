@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress(Callback):
-    """A live bar on a terminal, and one line an epoch in the log."""
+    """A live bar on a terminal, and one line per epoch in the log."""
 
     order = AFTER
 
