@@ -1,5 +1,6 @@
 """Recipes between two experiments: which of their nodes differ, and what a mixture of them is."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ def differing(start: Recipe, end: Recipe) -> list[str]:
     return [name for name in end.nodes if start.nodes.get(name) != end.nodes[name]]
 
 
-def mixture(start: Recipe, end: Recipe, changed: set[str]) -> Recipe:
+def mixture(start: Recipe, end: Recipe, changed: Collection[str]) -> Recipe:
     """`start` with the nodes `changed` of `end`."""
     kept, taken = (
         {

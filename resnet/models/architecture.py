@@ -78,7 +78,7 @@ def read(model):
 
 def _units(layers):
     """Layers by the blocks that they belong to, a range; by None where they name none."""
-    units = {}
+    units: dict[range | None, list[keras.Layer]] = {}
     for layer in layers:
         if not isinstance(layer, SurvivalGates):
             units.setdefault(names.place(layer.name).blocks, []).append(layer)
@@ -87,7 +87,7 @@ def _units(layers):
 
 def _count(units):
     """Blocks in their order, equal ones that follow each other counted."""
-    counted = []
+    counted: list[tuple[Block, int]] = []
     for unit in units.values():
         looped = isinstance(unit[0], Repeat)
         block, repeats = _block(unit[0].block.layers if looped else unit), unit[0].repeats if looped else 1
@@ -124,7 +124,7 @@ def _path(tensor, layers):
 
 def _ops(layers):
     """What the layers do; a ReLU shares the box of the normalisation before it."""
-    ops = []
+    ops: list[Op] = []
     for layer in layers:
         op = _op(layer)
         if op and op.label == "ReLU" and ops and ops[-1].label == "BN":

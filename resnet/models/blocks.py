@@ -273,7 +273,7 @@ def survivals(last, numbers, total):
 def repeat(block, x, survival, *, first, name, stage, recompute):
     """Equal blocks: one `Repeat` (looped) or a Keras layer for each operation (unrolled).
 
-    `block` maps x, a gate and a name to the output; `survival` has one probability a block, and `first`
+    `block` maps x, a gate and a name to the output; `survival` has one probability per block, and `first`
     is the number of the first. Several blocks must keep the shape of x. `stage` is `looped` or `unrolled`;
     `recompute` keeps less of the forward pass of a loop. Raises ValueError for another word.
     """

@@ -35,7 +35,7 @@ def convnext(
     survival=1.0,
     stage="looped",
     recompute=False,
-    **style,
+    **options,
 ):
     """Four stages of blocks of a 7x7 convolution by channel and two of 1x1 (figure 4).
 
@@ -45,7 +45,7 @@ def convnext(
     ValueError for another size.
     """
     blocks.one_of("size", size, *SIZES)
-    style, (counts, widths) = Style(**style), SIZES[size]
+    style, (counts, widths) = Style(**options), SIZES[size]
     inputs = keras.Input(input_shape, name="images")
     x = style.normalize(_conv(inputs, widths[0], patch, patch, style=style, name="stem_conv"), "stem")
     done = 0

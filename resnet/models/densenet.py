@@ -26,7 +26,7 @@ def densenet(
     bottleneck=True,
     compression=0.5,
     dropout=0.0,
-    **style,
+    **options,
 ):
     """DenseNet for CIFAR: three stages of blocks that each append `growth` channels.
 
@@ -35,7 +35,7 @@ def densenet(
     float images `(N, H, W, C)` to logits `(N, num_classes)`. All other options are those of `Style`. Raises
     ValueError for another depth.
     """
-    n, style = dense_blocks_per_stage(depth, bottleneck), Style(**style)
+    n, style = dense_blocks_per_stage(depth, bottleneck), Style(**options)
     inputs = keras.Input(input_shape, name="images")
     x = style.conv(inputs, 2 * growth if bottleneck else 16, 3, name="stem_conv")
     x = _stages(x, (n, n, n), growth, bottleneck, compression, dropout, style)
@@ -44,10 +44,12 @@ def densenet(
 
 
 @with_options_of(Style, without=NOT_OURS, conv_bias=False, l2=5e-5, padding="symmetric", bn_epsilon=1e-5)
-def densenet_imagenet(input_shape, num_classes, depth=121, growth=32, compression=0.5, dropout=0.0, **style):
+def densenet_imagenet(
+    input_shape, num_classes, depth=121, growth=32, compression=0.5, dropout=0.0, **options
+):
     """DenseNet-BC for ImageNet of depth 121, 169 or 201 (table 1), with the options of `densenet`."""
     blocks.one_of("depth", depth, *IMAGENET)
-    style = Style(**style)
+    style = Style(**options)
     inputs = keras.Input(input_shape, name="images")
     x = style.conv(inputs, 2 * growth, 7, 2, name="stem_conv")
     x = max_pool(style.activate(style.normalize(x, "stem"), "stem"))

@@ -49,7 +49,7 @@ def resnet_imagenet(
     survival=1.0,
     stage="looped",
     recompute=False,
-    **style,
+    **options,
 ):
     """ResNet of depth 18 or 34 (basic blocks), 50, 101, 152 or 200 (bottlenecks).
 
@@ -66,7 +66,7 @@ def resnet_imagenet(
     blocks.one_of("depth", depth, *BASIC, *BOTTLENECK)
     blocks.one_of("version", version, 1, 2)
     blocks.one_of("stem", stem, *STEMS)
-    style = Style(**style)
+    style = Style(**options)
     if depth in BASIC:
         if (cardinality, group_width) != (1, 64):
             raise ValueError(

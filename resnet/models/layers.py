@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from functools import partial
 
 import keras
@@ -12,7 +13,7 @@ from resnet.internals.keras import own_variables
 
 COLLECTIVE_GROUP = 2**30  # far from the keys that tf.distribute counts up from 1
 COLLECTIVES = itertools.count(0, 2)  # the same in all workers, which build the same networks
-FEW_BLOCKS = 12  # up to which a loop would start no sooner; it costs 0.1 to 0.3 ms a block and step
+FEW_BLOCKS = 12  # up to which a loop would start no sooner; it costs 0.1 to 0.3 ms per block and step
 
 
 @keras.saving.register_keras_serializable("resnet")
@@ -24,7 +25,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     but for what `synchronize` says.
     """
 
-    collective = None  # numbers the sums over replicas, where `synchronize` asks for them
+    collective: int | None = None  # numbers the sums over replicas, where `synchronize` asks for them
 
     def add_weight(self, *args, **kwargs):
         # Replicas each see their own part of a batch: their moving statistics are averaged.
@@ -257,7 +258,7 @@ class Dropout(keras.layers.Layer):
 class SurvivalGates(keras.layers.Layer):
     """Which blocks survive this training step (stochastic depth, Huang et al. 2016, section 3).
 
-    Gives one gate a block, `(blocks, 1, 1, 1)`: in training 1 with the chance of `survival` and else 0,
+    Gives one gate per block, `(blocks, 1, 1, 1)`: in training 1 with the chance of `survival` and else 0,
     drawn anew each step; in inference that chance. The input only says where in a network it stands.
     """
 
@@ -371,7 +372,7 @@ class Repeat(keras.layers.Layer):
             )
 
         if self.recompute:  # two at once: one is run again while the gradients of the one after are under way
-            loop = partial(_recomputed_loop, at_once=1 if self._is_summed() else 2)
+            loop: Callable = partial(_recomputed_loop, at_once=1 if self._is_summed() else 2)
         elif self.repeats <= FEW_BLOCKS and not self._is_summed():
             loop = _written_out
         else:

@@ -29,7 +29,7 @@ def resnet_v1(
     survival=1.0,
     stage="looped",
     recompute=False,
-    **style,
+    **options,
 ):
     """ResNet of depth 6n+2: basic blocks in three stages of `filters`.
 
@@ -37,7 +37,7 @@ def resnet_v1(
     `(N, H, W, C)` to logits `(N, num_classes)`. `survival`, `stage` and `recompute` are those of
     `blocks.stages`, all others those of `Style`. Raises ValueError for a depth that is not 6n+2.
     """
-    n, style = blocks_per_stage(depth, 6), Style(**style)
+    n, style = blocks_per_stage(depth, 6), Style(**options)
     inputs = keras.Input(input_shape, name="images")
     x = stem(inputs, filters[0], strides[0], style)
     block = partial(blocks.postactivation_block, style=style)
@@ -64,7 +64,7 @@ def resnet_v2(
     survival=1.0,
     stage="looped",
     recompute=False,
-    **style,
+    **options,
 ):
     """Pre-activation ResNet of depth 9n+2: bottlenecks of `filters`, which end in `out_filters`.
 
@@ -73,7 +73,7 @@ def resnet_v2(
     `survival`, `stage` and `recompute` are those of `blocks.stages`, all others those of `Style`. Raises
     ValueError for a depth that is not 9n+2.
     """
-    n, style = blocks_per_stage(depth, 9), Style(**style)
+    n, style = blocks_per_stage(depth, 9), Style(**options)
     inputs = keras.Input(input_shape, name="images")
     x = stem(inputs, 16, strides[0], style)
     block = partial(blocks.preactivation_block, style=style)

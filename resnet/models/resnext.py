@@ -27,7 +27,7 @@ def resnext(
     survival=1.0,
     stage="looped",
     recompute=False,
-    **style,
+    **options,
 ):
     """ResNet of depth 9n+2 whose bottlenecks convolve in `cardinality` groups.
 
@@ -36,7 +36,7 @@ def resnext(
     logits `(N, num_classes)`. `survival`, `stage` and `recompute` are those of `blocks.stages`, all others
     those of `Style`. Raises ValueError for a depth that is not 9n+2.
     """
-    n, style = blocks_per_stage(depth, 9), Style(**style)
+    n, style = blocks_per_stage(depth, 9), Style(**options)
     inputs = keras.Input(input_shape, name="images")
     branches = [
         partial(blocks.bottleneck, cardinality * group_width * 2**i, out, style, groups=cardinality)

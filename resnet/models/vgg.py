@@ -27,7 +27,7 @@ FILTERS = (64, 128, 256, 512, 512)
         "strided_conv",
     ),
 )
-def vgg(input_shape, num_classes, depth=16, head="cifar", dropout=0.5, **style):
+def vgg(input_shape, num_classes, depth=16, head="cifar", dropout=0.5, **options):
     """VGG of depth 11, 13, 16 or 19: five stages of 3x3 convolutions, each ended by a max pool.
 
     `head` is `cifar` (global average pool, one dense layer) or `imagenet` (dense layers of 4,096, 4,096
@@ -37,7 +37,7 @@ def vgg(input_shape, num_classes, depth=16, head="cifar", dropout=0.5, **style):
     """
     blocks.one_of("depth", depth, *CONVOLUTIONS)
     blocks.one_of("head", head, "cifar", "imagenet")
-    style = Style(**style)
+    style = Style(**options)
     x = inputs = keras.Input(input_shape, name="images")
     for number, (filters, count) in enumerate(zip(FILTERS, CONVOLUTIONS[depth], strict=True), 1):
         for i in range(1, count + 1):

@@ -27,7 +27,7 @@ def wide_resnet(
     survival=1.0,
     stage="looped",
     recompute=False,
-    **style,
+    **options,
 ):
     """Pre-activation ResNet of depth 6n+4: basic blocks of 16, 32 and 64 times `width` filters.
 
@@ -36,7 +36,7 @@ def wide_resnet(
     `recompute` are those of `blocks.stages`, all others those of `Style`. Raises ValueError for a depth that
     is not 6n+4.
     """
-    n, style = blocks_per_stage(depth, 6, others=4), Style(**style)
+    n, style = blocks_per_stage(depth, 6, others=4), Style(**options)
     inputs = keras.Input(input_shape, name="images")
     x = blocks.stages(
         style.conv(inputs, FILTERS[0], 3, strides[0], name="stem_conv"),

@@ -1,11 +1,15 @@
 """Whether the first steps of a run, repeated, are what its receipt says."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import keras
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from resnet.errors import UserError
+from resnet.run.directory import RunDirectory
 from resnet.run.record import flat
 
 # How far rounding may carry losses apart at the first step, relative. That grows up to eightfold a step
@@ -38,7 +42,7 @@ class Receipt(BaseModel):
     circumstances: Circumstances
 
 
-def read(run):
+def read(run: RunDirectory) -> Receipt:
     """The Receipt of a RunDirectory. Raises UserError where there is none that can be read."""
     try:
         return Receipt.model_validate(run.receipt())
@@ -48,7 +52,7 @@ def read(run):
         raise UserError(f"run={run}: its receipt is damaged: {where}: {fault['msg'].lower()}") from error
 
 
-def steering(callbacks):
+def steering(callbacks: Mapping[str, keras.callbacks.Callback]) -> dict[str, keras.callbacks.Callback]:
     """Those that a repetition needs: they may steer a training, and need no run and write no file."""
     return {
         name: callback
@@ -57,7 +61,13 @@ def steering(callbacks):
     }
 
 
-def judge(said, found, deterministic, rows=(), history=()):
+def judge(
+    said: Receipt,
+    found: Receipt,
+    deterministic: bool,
+    rows: Sequence[Mapping[str, float]] = (),
+    history: Sequence[Mapping[str, Any]] = (),
+) -> tuple[bool, list[str]]:
     """Whether the repetition is the run, and sentences that say so.
 
     Args:

@@ -1,6 +1,10 @@
 """What each change brings on the way from one recipe to another, and what the end lacks without it."""
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from resnet.report import comparison, figures, statistics
@@ -17,7 +21,7 @@ class Setting(NamedTuple):
     nodes: frozenset[str]
 
 
-def settings(start, end, changes):
+def settings(start: str, end: str, changes: Sequence[str]) -> list[Setting]:
     """The recipes that are to be run: those of the way, then the end without each change, each once."""
     labels = [start, *(f"+ {change}" for change in changes[:-1]), end]
     names = [start, *changes[:-1], end]
@@ -41,9 +45,9 @@ class Gain(NamedTuple):
     high: float | None = None
     sure: bool = False
 
-    def __str__(self):
+    def __str__(self) -> str:
         points = f"{100 * self.estimate:+.2f}"
-        if self.low is None:
+        if self.low is None or self.high is None:
             return points
         return f"{points} ± {50 * (self.high - self.low):.2f}{' *' if self.sure else ''}"
 
@@ -57,7 +61,7 @@ class Walk:
 
     ranking = "In points, by validation images; the test images choose nothing. * told apart, at 95%."
 
-    def __init__(self, start, end, changes, directory):
+    def __init__(self, start: str, end: str, changes: Sequence[str], directory: Path) -> None:
         runs, notes = comparison.read([directory])
         groups, letters = {}, comparison.letters()
         for setting in settings(start, end, changes):
@@ -78,16 +82,17 @@ class Walk:
         self.heading = f"Verdicts on {words(METRIC)} at 95%, by Holm's correction over these pairs"
         self.notes = [*self._differences(), *notes]
 
-    def gain(self, pair):
+    def gain(self, pair: tuple[Group, Group]) -> Gain | None:
         """The Gain of the first Group of a pair over the second; None where one of them has no result."""
         if pair not in self._found:
             return None
         difference, p = self._found[pair].difference, self._found[pair].p
-        if difference is None:
-            return Gain(pair[0].summary(METRIC).mean - pair[1].summary(METRIC).mean)
+        if difference is None or p is None:
+            first, second = (statistics.summary(list(group.values(METRIC).values())) for group in pair)
+            return Gain(first.mean - second.mean)
         return Gain(difference.estimate, difference.low, difference.high, p < statistics.LEVEL)
 
-    def table(self):
+    def table(self) -> tuple[list[str], list[list[str]]]:
         """Headings, and a list of texts for each step of the way."""
         accuracy = words(METRIC)
         headings = [
@@ -131,7 +136,7 @@ def _is_told(group):
     return bool(group.finished and group.values(METRIC))
 
 
-def report(walk, output):
+def report(walk: Walk, output: Path) -> None:
     """Show a Walk; write its table and its picture to the directory `output`."""
     comparison.show(walk)
     comparison.write_markdown(output / "walk.md", walk)

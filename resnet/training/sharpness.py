@@ -1,7 +1,11 @@
 """Steps towards flat minima."""
 
-import re
+from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
+import keras
 import tensorflow as tf
 
 ETA = 0.01  # of ASAM, beside small weights (Kwon et al. 2021)
@@ -20,10 +24,10 @@ class SAM:
             same whatever the scale of the weights (ASAM, Kwon et al. 2021).
     """
 
-    def __init__(self, rho, adaptive=False):
+    def __init__(self, rho: float, adaptive: bool = False) -> None:
         self.rho, self.adaptive = rho, adaptive
 
-    def uphill(self, variables, gradients):
+    def uphill(self, variables: Sequence[keras.Variable], gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """The worst weights in first order, tensors, around `variables` with these gradients."""
         scales = [self._scale(variable) for variable in variables]
         slopes = [scale * gradient for scale, gradient in zip(scales, gradients, strict=True)]
