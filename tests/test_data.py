@@ -20,6 +20,7 @@ from sklearn.neighbors import NearestCentroid
 
 from resnet.cli.command import command
 from resnet.data import archive, cifar, cifar10, cifar100, digits, image_folder, npz, safe_pickle, synthetic
+from resnet.data.dataset import Split, make_dataset
 from resnet.data.layout import parts
 from resnet.data.picture import read_picture
 from resnet.errors import UserError
@@ -761,3 +762,17 @@ def test_synthetic_can_be_learned(image_size, channels):
     train, test = (split.images.reshape(len(split), -1) / 255 for split in (dataset.train, dataset.test))
     learner = NearestCentroid().fit(train, dataset.train.labels)
     assert learner.score(test, dataset.test.labels) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (np.zeros((4, 8, 8, 3), np.float32), np.zeros(4, np.int32), "float32 .* gives uint8"),
+        (np.zeros((4, 8, 8), np.uint8), np.zeros(4, np.int32), r"uint8 \(4, 8, 8\)"),
+        (np.zeros((4, 8, 8, 3), np.uint8), np.zeros((4, 1), np.int32), "one label per image"),
+        (np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.int64), "labels are int64"),
+    ],
+)
+def test_a_source_gives_what_a_split_holds(images, labels, words):
+    with pytest.raises(UserError, match=words):
+        make_dataset(Split(images, labels), None, ["a", "b"], test_split=0.5)

@@ -183,6 +183,11 @@ def test_early_stopping_stops_a_resumed_run_where_it_stops_the_other(tmp_path, k
     assert_equal(weights(parts), weights(whole))
 
 
+def test_runs_are_judged_by_their_accuracy():
+    with pytest.raises(UserError, match="there is no accuracy"):
+        fit(metrics={"top3": metrics.top_k(3)})
+
+
 def test_what_a_callback_monitors_must_be_there():
     stop = keras.callbacks.EarlyStopping("val_los")
     with pytest.raises(UserError, match="callbacks.stop.monitor=val_los: .*val_loss"):

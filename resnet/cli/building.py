@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import traceback
 from difflib import SequenceMatcher
 
 from hydra.errors import HydraException, InstantiationException
@@ -15,7 +16,27 @@ CALL = re.compile(
 UNKNOWN = re.compile(r"(?:unexpected keyword argument|not recognized:) \{?'(\w+)'")
 
 
+LOCATE = re.compile(r"Error locating target '(?P<target>[^']+)'.*?(?:\nfull_key: (?P<key>\S+))?", re.DOTALL)
+
+
 def explain(error: InstantiationException) -> str | None:
+    """The line for a target that is not there, or that could not be called, or None."""
+    if found := LOCATE.fullmatch(str(error)):
+        return f"{found['key'] or 'a node'}._target_={found['target']}: {_why_not(error)}"
+    return _of_call(error)
+
+
+def _why_not(error):
+    """What kept a target from being imported: the error at the bottom, where it stands in a file."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames[-1:] if not f.filename.startswith("<") and "site-packages" not in f.filename]
+    place = "".join(f" ({frame.filename}, line {frame.lineno})" for frame in own)
+    return f"{type(error).__name__}: {str(error).splitlines()[0]}{place}"
+
+
+def _of_call(error):
     """The line for a TypeError or ValueError of the call, or None; names nearest to a wrong one first."""
     call, cause = CALL.fullmatch(str(error)), error.__cause__
     if call is None or not isinstance(cause, TypeError | ValueError):

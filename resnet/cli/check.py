@@ -17,6 +17,7 @@ BY_NAME = ("metrics", "callbacks")  # groups of any number of nodes
 SETTINGS = {name: RANGES[name] for name in ("seed", "threads", "changes")}
 SETTINGS |= dict.fromkeys((*GROUPS, *BY_NAME), dict)
 OURS = "resnet."
+HYDRAS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
 DEPTHS = {  # layers of n blocks in each of three stages, and others
     "resnet.models.plain": (6, 2),
     "resnet.models.resnet_v1": (6, 2),
@@ -60,7 +61,7 @@ def check_node(path: str, node: dict) -> None:
     target = node.get("_target_")
     if not isinstance(target, str):
         raise ConfigError(f"{path}._target_: it says what to build, and is missing")
-    values = {name: value for name, value in node.items() if name != "_target_"}
+    values = {name: value for name, value in node.items() if name not in HYDRAS}
     ours = target.startswith(OURS)
     if ours or target.startswith("keras.optimizers."):
         _check_place(path, target)
@@ -89,7 +90,9 @@ def _check_names(path, target, values):
         if name not in RANGES:
             likely = get_close_matches(name, known, n=1) or get_close_matches(name, RANGES, n=1)
             hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known) or 'none'}"
-            raise ConfigError(f"{path}.{name}: {target} takes no {name}; {hint}")
+            # Whether the target takes it cannot be seen without loading TensorFlow.
+            new = "an option of a new name gets its range in resnet/cli/ranges.py"
+            raise ConfigError(f"{path}.{name}: there is no option {name}; {hint}\n{new}")
 
 
 def _check_rules(path, target, values):

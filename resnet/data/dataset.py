@@ -15,6 +15,7 @@ import numpy as np
 from resnet.data import equality
 from resnet.data.cuts import split_off, subset
 from resnet.data.normalization import Normalization, measure
+from resnet.errors import UserError
 from resnet.listing import printable
 from resnet.options import with_options_of
 
@@ -118,6 +119,8 @@ def make_dataset(
     images of its own. Both are cut off class by class, with equal pictures on one side. How many pictures
     are equal is logged. Raises UserError for a cut or size that the source cannot give.
     """
+    for split in filter(None, (train, test, validation)):
+        _check(split)
     class_names = [printable(name) for name in class_names]
     draw: dict[str, Any] = {"seed": seed, "class_names": class_names}
     repeated = {}
@@ -138,6 +141,18 @@ def make_dataset(
     if equal := [*_kept_together(repeated), *_on_both_sides(dataset), *_contradictory(dataset)]:
         log.warning("equal pictures: %s", "; ".join(equal))
     return dataset
+
+
+def _check(split):
+    """Raise UserError for images or labels that a Split does not hold."""
+    images, labels = split.images, split.labels
+    if images.dtype != np.uint8 or images.ndim != 4 or labels.shape != images.shape[:1]:
+        raise UserError(
+            f"data: images are {images.dtype} {images.shape} and labels {labels.shape}; "
+            "a source gives uint8 (N, H, W, C) and one label per image"
+        )
+    if labels.dtype != np.int32:
+        raise UserError(f"data: labels are {labels.dtype}; a source gives int32")
 
 
 def source(function: Callable[..., Dataset]) -> Callable[..., Dataset]:

@@ -24,7 +24,7 @@ import yaml
 from resnet.report import statistics
 from resnet.report.statistics import NoVerdict
 from resnet.run.directory import RunDirectory, flat
-from resnet.run.record import SPLITS, as_text, is_share
+from resnet.run.epoch_record import SPLITS, as_text, is_share
 
 if TYPE_CHECKING:
     from resnet.report.walk import Walk

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
 from resnet.report.statistics import summary
-from resnet.run.record import is_share
+from resnet.run.epoch_record import is_share
 
 if TYPE_CHECKING:
     from resnet.data.dataset import Split

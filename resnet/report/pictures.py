@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from resnet.report import evaluation, figures
-from resnet.run.record import flat
+from resnet.run.epoch_record import flat
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from resnet.errors import UserError
 from resnet.run.directory import RunDirectory
-from resnet.run.record import flat
+from resnet.run.epoch_record import flat
 
 # How far rounding may carry losses apart at the first step, relative. That grows up to eightfold a step
 # (ResNet-20 in float32, one thread beside two: 4e-7 and 8e-7 at first): later steps tell nothing more.
@@ -74,7 +74,7 @@ def judge(
         said, found: the Receipt of the run and that of its repetition.
         deterministic: whether both had `trainer.deterministic`.
         rows: those of metrics.csv, floats by path.
-        history: of the repetition, see `run.record`.
+        history: of the repetition, see `run.epoch_record`.
     """
     there, here = said.circumstances.model_dump(), found.circumstances.model_dump()
     differing = [
@@ -102,7 +102,7 @@ def judge(
             f"the same bit for bit: losses of {steps}, weights before and after"
             + (f", epochs 1 to {checked} of metrics.csv" if checked else "")
         ]
-    tolerance = max(ROUNDING.get(side.get("precision"), ROUNDING["float32"]) for side in (there, here))
+    tolerance = max(ROUNDING.get(str(side.get("precision")), ROUNDING["float32"]) for side in (there, here))
     beyond = next((i for i, d in enumerate(deviations) if d > min(tolerance * GROWTH**i, MOST)), None)
     if reasons and beyond is None:
         return True, [

@@ -24,7 +24,7 @@ from resnet.run.callbacks.base import in_order
 from resnet.run.callbacks.tensorboard import TensorBoard
 from resnet.run.checkpoints import checkpoints, newest
 from resnet.run.directory import RunDirectory, flat
-from resnet.run.record import split_text
+from resnet.run.epoch_record import split_text
 from resnet.training.distribution import everyone, is_chief, single
 
 if TYPE_CHECKING:

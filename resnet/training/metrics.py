@@ -1,7 +1,8 @@
 """Metrics of a split: how well logits `(B, K)` fit targets `(B, K)`, averaged over an epoch.
 
 A metric is a `keras.metrics.Metric`, or a function of targets and logits that gives one number per image. It
-is measured in training and in evaluation, and stands in the epoch's record under the name it is given.
+is measured in training and in evaluation, and stands in the epoch's record under the name it is given. A
+`_target_` is called to give one, as `top_k` is; for a bare function of targets and logits `_partial_: true`.
 """
 
 from __future__ import annotations

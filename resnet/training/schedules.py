@@ -1,4 +1,4 @@
-"""The learning rate: a pure function of the epoch times the factor of a reduce-on-plateau rule."""
+"""Factors of the learning rate: by the epoch, and by a plateau rule; `Trainer.rate` multiplies them."""
 
 from __future__ import annotations
 

@@ -59,7 +59,10 @@ class Steps:
         with strategy.scope():
             optimizer.build(model.trainable_variables)
             of_loss = keras.metrics.Mean(name="loss")
-            self.metrics = {"loss": of_loss, **built(metrics or default(), preprocessing.num_classes)}
+            self.metrics = {
+                "loss": of_loss,
+                **built(default() if metrics is None else metrics, preprocessing.num_classes),
+            }
 
     def loss(self, batch: Batch, training: bool) -> Losses:
         """Losses of a Batch as the network sees it."""

@@ -20,8 +20,8 @@ from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError
 from resnet.models.layers import synchronize
 from resnet.rules import adaptive_has_a_radius
-from resnet.run.record import keras_logs
-from resnet.training import memory
+from resnet.run.epoch_record import keras_logs
+from resnet.training import callback_memory
 from resnet.training.distribution import everyone, is_chief, single
 from resnet.training.environment import precision_in_force
 from resnet.training.losses import AnyLoss, cross_entropy, loss_of
@@ -139,6 +139,8 @@ class Trainer:
         Raises UserError for fewer images than a batch has, for an optimizer that cannot be stepped here, for
         a model of another precision, and where nothing is there that is to be watched.
         """
+        if metrics is not None and "accuracy" not in metrics:
+            raise UserError("metrics: there is no accuracy, by which runs are judged; leave it in")
         self._check_images(dataset)
         self._check_model(model)
         self._check_optimizer(optimizer)
@@ -179,12 +181,12 @@ class Trainer:
     def fit(self, callbacks: Callbacks = ()) -> list[dict[str, Any]]:
         """Train to the last epoch, then give the model its final weights; returns `history`.
 
-        `history` holds a record for each epoch, see `run.record`. Callbacks are those of Keras, in a list
-        or by name. `on_train_batch_end` comes after each call, which holds up to 16 steps; a callback
+        `history` holds a record for each epoch, see `run.epoch_record`. Callbacks are those of Keras, in a
+        list or by name. `on_train_batch_end` comes after each call, which holds up to 16 steps; a callback
         whose `every_step` is true gets every step, and one with `steps_to_next(step)` says after how many
         more steps a call must end (None: it does not mind). What a callback remembers is part of the
-        checkpoint, see `training.memory`. A rate that one assigns to `model.optimizer.learning_rate` is
-        honoured: from then on the rate is schedule x plateau x what it made of it.
+        checkpoint, see `training.callback_memory`. A rate that one assigns to
+        `model.optimizer.learning_rate` is honoured: from then on the rate is schedule x plateau x what it made of it.
         """
         self.callbacks = named(callbacks)
         self.model.optimizer = self.optimizer
@@ -197,7 +199,7 @@ class Trainer:
         called.on_train_begin()
         for name, remembered in self._remembered.items():
             if name in self.callbacks:
-                memory.restore(self.callbacks[name], remembered)
+                callback_memory.restore(self.callbacks[name], remembered)
         while not (self.stopped or self._is_over()):
             self._train_epoch(called)
         self._finish()
@@ -221,9 +223,9 @@ class Trainer:
         if self.plateau:
             progress["plateau"] = self.plateau.state()
         arrays = {name: np.array(variable) for name, variable in self._variables().items()}
-        remembered = {name: memory.state(callback) for name, callback in self.callbacks.items()}
+        remembered = {name: callback_memory.state(callback) for name, callback in self.callbacks.items()}
         for owner, state in {"weights": self.weights.state(), **_prefixed(remembered)}.items():
-            plain, own = memory.parted(state)
+            plain, own = callback_memory.parted(state)
             progress[owner] = plain
             arrays |= {f"{owner}/{name}": array for name, array in own.items()}
         return arrays, progress
@@ -257,7 +259,7 @@ class Trainer:
         owners = {key for key in progress if key == "weights" or key.startswith(CALLBACKS)}
         for owner in owners:
             own = {n.removeprefix(f"{owner}/"): a for n, a in arrays.items() if n.startswith(f"{owner}/")}
-            state = memory.joined(progress[owner], own)
+            state = callback_memory.joined(progress[owner], own)
             if owner == "weights":
                 self.weights.restore(state)
             else:

@@ -6,7 +6,7 @@ import csv
 
 from resnet.files import replacing
 from resnet.run.callbacks.base import AFTER, Callback
-from resnet.run.record import flat
+from resnet.run.epoch_record import flat
 
 
 class MetricsCsv(Callback):

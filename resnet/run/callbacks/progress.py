@@ -8,7 +8,7 @@ import sys
 from tqdm import tqdm
 
 from resnet.run.callbacks.base import AFTER, Callback
-from resnet.run.record import SPLITS, as_text, split_text
+from resnet.run.epoch_record import SPLITS, as_text, split_text
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 from resnet.run.callbacks.base import AFTER, Callback
+from resnet.run.epoch_record import SPLITS, flat
 from resnet.run.events import (
     EventFile,
     end_event,
@@ -15,7 +16,6 @@ from resnet.run.events import (
     start_event,
     text_event,
 )
-from resnet.run.record import SPLITS, flat
 
 SCALARS = ".scalars"  # how the names of event files with scalars end
 
