@@ -15,6 +15,7 @@ class Progress(Callback):
     """A live bar on a terminal, and one line an epoch in the log."""
 
     order = AFTER
+    needs_run = False
 
     def on_train_begin(self, logs=None):
         self.bar = tqdm(
