@@ -19,6 +19,7 @@ class Callback(keras.callbacks.Callback):
     run: Any = None
     chief_only = True  # of several workers, the one that writes
     order = 0  # who remembers comes first, then the checkpoint that keeps it, then who can write it again
+    needs_run = True  # without one, as where a run's steps are repeated, it is left out
 
 
 BEFORE, CHECKPOINT, AFTER = 0, 1, 2

@@ -17,6 +17,7 @@ class Progress(Callback):
     """A live bar on a terminal, and one line per epoch in the log."""
 
     order = AFTER
+    needs_run = False
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.bar = tqdm(
