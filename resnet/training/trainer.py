@@ -186,7 +186,8 @@ class Trainer:
         whose `every_step` is true gets every step, and one with `steps_to_next(step)` says after how many
         more steps a call must end (None: it does not mind). What a callback remembers is part of the
         checkpoint, see `training.callback_memory`. A rate that one assigns to
-        `model.optimizer.learning_rate` is honoured: from then on the rate is schedule x plateau x what it made of it.
+        `model.optimizer.learning_rate` is honoured: from then on the rate is schedule x plateau x what it
+        made of it.
         """
         self.callbacks = named(callbacks)
         self.model.optimizer = self.optimizer
