@@ -23,6 +23,9 @@ class AfterSweep(Callback):
         self.row = row
 
     def on_multirun_start(self, config, **_):
+        if not self.row:
+            rows = sorted(path.stem for path in Path(__file__).with_name("conf").glob("paper/*.yaml"))
+            sys.exit(f"paper is missing: give paper=ROW; there are {', '.join(rows)}")
         directory, overrides = Path(config.hydra.sweep.dir), config.hydra.overrides.task
 
         def end(error, *_):
@@ -39,9 +42,6 @@ class AfterSweep(Callback):
 
 
 def main():
-    if not any(argument.startswith(("paper=", "resume=", "-")) for argument in sys.argv[1:]):
-        rows = sorted(path.stem for path in Path(__file__).with_name("conf").glob("paper/*.yaml"))
-        sys.exit(f"paper is missing: give paper=ROW; there are {', '.join(rows)}")
     sys.argv.insert(1, "--config-name=reproduce")
     command(train)
 

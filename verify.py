@@ -28,8 +28,8 @@ def verify(config: DictConfig) -> None:
 
     said = verification.read(run)
     recorded.trainer.max_steps, recorded.trainer.final_weights = len(said.losses), "last"
-    trainer = trainer_of(recorded, said.circumstances.get("threads"))
-    if (here := trainer.strategy.num_replicas_in_sync) != (there := said.circumstances.get("replicas")):
+    trainer = trainer_of(recorded, said.circumstances.threads)
+    if (here := trainer.strategy.num_replicas_in_sync) != (there := said.circumstances.replicas):
         raise UserError(f"run={run}: {there} replicas trained it, and here are {here}")
     parts = parts_of(recorded, trainer)
     if parts["dataset"].train.checksum != said.images:

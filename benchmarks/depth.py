@@ -3,7 +3,7 @@
     python benchmarks/depth.py [--forms looped recomputed] [--depths 20 1001] [--seconds 1800]
 
 Each measurement is a process of its own: CIFAR-10's shapes, batch 32, float32, Adam, L2 decay. Depth
-1202 is v1, the others are v2. `stock` is the network of the Keras example, an operation a layer, under
+1202 is v1, the others are v2. `stock` is the network of the Keras example, one operation per layer, under
 Model.fit; the other forms are this project's. What takes longer than `--seconds`, or more memory than
 the machine has, is a gap in the table. Writes depth.json and depth.png to `--output`, where the rows of
 other forms and depths stay.
@@ -113,7 +113,7 @@ def measure_apart(form, depth, seconds):
 
 
 def table(results):
-    """Markdown: a row a depth and form."""
+    """Markdown: one row per depth and form."""
     lines = ["| depth | form | " + " | ".join(TITLES.values()) + " |", "|--:|---|" + "--:|" * len(TITLES)]
     for result in results:
         cells = [f"{result[name]:.3g}" for name in TITLES]

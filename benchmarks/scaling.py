@@ -25,7 +25,7 @@ ROWS = {  # cores of each process, and whether batch norm is synchronised
 
 
 def measure(depth, batch, steps, synchronized):
-    """Images/s and bytes a step of this process's training, after an epoch to warm up."""
+    """Images/s and bytes per step of this process's training, after an epoch to warm up."""
     import keras
     import numpy as np
 
@@ -128,7 +128,7 @@ def main():
     if given.measure:
         print(json.dumps(measure(given.depth, given.batch, given.steps, given.synchronized)))
         return
-    print("| | images/s | bytes a step | of which needed |\n|---|--:|--:|--:|")
+    print("| | images/s | bytes per step | of which needed |\n|---|--:|--:|--:|")
     results = {}
     for name, (cores, synchronized) in ROWS.items():
         results[name] = figures = run(cores, synchronized, given)

@@ -119,7 +119,7 @@ def compete(network, given):
 
 
 def summary(contenders):
-    """A dict a contender: median rate, all rates, and the ratios to each peer it is to be set against."""
+    """One dict per contender: median rate, all rates, and the ratios to each peer it is to be set against."""
     return [
         {
             "contender": c.name,

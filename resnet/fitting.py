@@ -1,23 +1,39 @@
 """One way to put a training together."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from resnet.run.callbacks import Progress
-from resnet.training.trainer import Trainer
+from resnet.training.trainer import Trainer, named
+
+if TYPE_CHECKING:
+    import keras
+
+    from resnet.augmentation.transform import Transform
+    from resnet.data.dataset import Dataset
+    from resnet.run.run import Run
+    from resnet.training.losses import AnyLoss
+    from resnet.training.metrics import Metric
+    from resnet.training.schedules import Schedule
+    from resnet.training.trainer import Callbacks
 
 
 def fit(
-    model,
-    dataset,
-    optimizer=None,
+    model: keras.Model,
+    dataset: Dataset,
+    optimizer: keras.optimizers.Optimizer | None = None,
     *,
-    schedule=None,
-    augmentation=None,
-    loss=None,
-    metrics=None,
-    callbacks=None,
-    trainer=None,
-    run=None,
-    **options,
-):
+    schedule: Schedule | None = None,
+    augmentation: Transform | None = None,
+    loss: AnyLoss | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    callbacks: Callbacks | None = None,
+    trainer: Trainer | None = None,
+    run: Run | None = None,
+    **options: Any,
+) -> Trainer:
     """Train `model` on `dataset`; returns the Trainer, with its `history` and, of a run, its `run.result`.
 
     Args:
@@ -58,6 +74,6 @@ def fit(
         return trainer
     run.resume(trainer)
     run.describe(trainer)
-    trainer.fit(run.attach(callbacks))
+    trainer.fit(run.attach(named(callbacks)))
     run.finish(trainer)
     return trainer

@@ -5,19 +5,36 @@ TensorFlow loads. Each raises ValueError, whose text begins with the argument at
 """
 
 
-def blocks_per_stage(depth, layers):
-    """n of depth = layers * n + 2, for networks of three stages whose blocks have a third of `layers`."""
-    n, rest = divmod(depth - 2, layers)
+def blocks_per_stage(depth, layers, others=2):
+    """n of depth = layers * n + others: three stages of n blocks, which have a third of `layers`."""
+    n, rest = divmod(depth - others, layers)
     if rest or n < 1:
-        nearest = " and ".join(str(layers * k + 2) for k in (n, n + 1) if k >= 1)
-        raise ValueError(f"depth={depth}: depth is {layers}n+2; nearest: {nearest}")
+        nearest = " and ".join(str(layers * k + others) for k in (n, n + 1) if k >= 1)
+        raise ValueError(f"depth={depth}: depth is {layers}n+{others}; nearest: {nearest}")
     return n
+
+
+def dense_blocks_per_stage(depth, bottleneck):
+    """n of a DenseNet's three stages: a bottleneck has two layers."""
+    return blocks_per_stage(depth, 6 if bottleneck else 3, others=4)
 
 
 def recompute_in_loops(recompute, stage):
     """What is run again in the backward pass is a loop's body."""
     if recompute and stage != "looped":
         raise ValueError("recompute=true needs stage=looped")
+
+
+def adaptive_has_a_radius(sam_rho, sam_adaptive):
+    """ASAM is a way to measure SAM's."""
+    if sam_adaptive and not sam_rho:
+        raise ValueError("sam_adaptive=true needs sam_rho, such as 0.5")
+
+
+def one_zero(zero_init, rezero):
+    """Two zeros in a row have no gradient."""
+    if zero_init and rezero:
+        raise ValueError("rezero=true needs zero_init=false: a branch with two zeros would never learn")
 
 
 def rising_boundaries(boundaries, factors):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from resnet.models import resnet_imagenet, stack, unstack, vgg
+from resnet.models import convnext, densenet_imagenet, resnet_imagenet, stack, unstack, vgg
 
 SHAPE = (64, 64, 3)
 V1 = {"strided_conv": "1x1"}
@@ -56,14 +56,18 @@ def assert_same(theirs, ours, version=1):
     # Their v2 has no bias where a BN follows; ours is 0 there.
     assert {name.split("/")[1] for name in before.keys() - weights} <= {"bias", "seed_generator_state"}
     stack(ours, before | weights)
+    assert_same_logits(theirs, ours)
+
+
+def assert_same_logits(theirs, ours):
     images = np.random.default_rng(1).normal(size=(2, *SHAPE)).astype("float32")
     expected = theirs(images).numpy()
     np.testing.assert_allclose(ours(images), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
-def application(name):
+def application(name, **options):
     build = getattr(keras.applications, name)
-    return build(weights=None, input_shape=SHAPE, classes=10, classifier_activation=None)
+    return build(weights=None, input_shape=SHAPE, classes=10, classifier_activation=None, **options)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,29 @@ def test_resnet(name, depth, options):
 
 @pytest.mark.parametrize("depth", [16, 19])
 def test_vgg(depth):
-    ours = vgg(SHAPE, 10, depth, head="imagenet", batch_norm=False)
+    ours = vgg(SHAPE, 10, depth, head="imagenet", norm="none")
     theirs = application(f"VGG{depth}")
     assert ours.count_params() == theirs.count_params()
     assert_same(theirs, ours)
+
+
+def assert_same_in_the_order_of_layers(theirs, ours):
+    """A 1x1 convolution may be a dense layer of theirs."""
+    arrays, shapes = randomized(theirs).get_weights(), [v.shape for v in ours.weights]
+    ours.set_weights([array.reshape(shape) for array, shape in zip(arrays, shapes, strict=True)])
+    assert_same_logits(theirs, ours)
+
+
+@pytest.mark.parametrize("depth", [121, pytest.param(201, marks=pytest.mark.slow)])
+def test_densenet(depth):
+    ours = densenet_imagenet(SHAPE, 10, depth, bn_epsilon=1.001e-5)
+    assert_same_in_the_order_of_layers(application(f"DenseNet{depth}"), ours)
+
+
+def test_convnext():
+    theirs = application("ConvNeXtTiny", include_preprocessing=False)
+    unrolled = convnext(SHAPE, 10, size="tiny", stage="unrolled")
+    assert_same_in_the_order_of_layers(theirs, unrolled)
+    looped = convnext(SHAPE, 10, size="tiny")
+    stack(looped, unstack(unrolled))
+    assert_same_logits(theirs, looped)

@@ -207,7 +207,12 @@ def test_augmentation(option):
         ("optimizer.groups=[{match:bias,rate:2.0}]", "optimizer.groups.0.rate=2.0: extra inputs"),
         ("optimizer.groups=[{rate_factor:2.0}]", "optimizer.groups.0.match: field required"),
         ("optimizer.clipnorm=0", "optimizer.clipnorm=0: "),
+        ("trainer.sam_adaptive=true", "trainer.sam_adaptive=true needs sam_rho"),
         ("model.recompute=true model.stage=unrolled", "model.recompute=true needs stage=looped"),
+        ("model.rezero=true model.zero_init=true", "model.rezero=true needs zero_init=false"),
+        ("model=wide_resnet model.depth=20", "model.depth=20: depth is 6n.4; nearest: 16 and 22"),
+        ("model=densenet model.depth=41 model.bottleneck=false", "model.depth=41: depth is 3n.4"),
+        ("model=convnext model.size=huge", "model.size=huge: .*'atto'"),
         ("schedule.boundaries=[3,2,4,5]", "schedule.boundaries=.3, 2, 4, 5.: boundaries must rise"),
         ("model._target_=resnet.data.digits", "model._target_=resnet.data.digits: expected resnet.models"),
         (

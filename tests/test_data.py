@@ -38,7 +38,7 @@ CIFAR100_LABELS = {b"fine_labels": 100, b"coarse_labels": 20}
 
 
 def write_official_layout(folder, edition, labels, monkeypatch):
-    """As the official archive, but for 100 images a training file and 100 test images."""
+    """As the official archive, but for 100 images per training file and 100 test images."""
     monkeypatch.setattr(cifar, "TRAIN_IMAGES", 100 * len(edition.train_files))
     monkeypatch.setattr(cifar, "TEST_IMAGES", 100)
     folder.mkdir()
@@ -216,7 +216,7 @@ def test_impossible_size():
         digits(**OPTIONS | {"train_size": 10_000})
 
 
-# A folder a class
+# One folder per class
 
 
 def photograph(path, level, size=(40, 30), mode="RGB", **options):
@@ -567,7 +567,7 @@ def test_doubts_about_pictures_are_counted(tmp_path, caplog):
     image_folder(str(tmp_path), 8, **OPTIONS)
     found = [record.getMessage() for record in caplog.records if "16 bits" in record.getMessage()]
     assert len(found) == 1
-    assert found[0].startswith(f"{tmp_path}/cat/deep 0.png and 3 more: 16 bits a value, none above")
+    assert found[0].startswith(f"{tmp_path}/cat/deep 0.png and 3 more: 16 bits per value, none above")
 
 
 # Arrays in a file

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from resnet.models import layers, resnet_v1, stack, summary, unstack
+from tests.test_models import step
 
 NORM, CONV = keras.layers.BatchNormalization, keras.layers.Conv2D
 
@@ -43,18 +44,11 @@ def trained(model):
     return {name for name, w in unstack(marked).items() if w.all()}
 
 
-def step(model):
+def descend(model):
     """One step of gradient descent; logits in training, and the weights after it by block."""
     images = tf.constant(np.random.default_rng(1).normal(0.5, 1.5, (8, 12, 12, 3)).astype("float32"))
 
-    @tf.function
-    def run():
-        with tf.GradientTape() as tape:
-            logits = model(images, training=True)
-            loss = tf.reduce_mean(tf.square(logits)) + tf.add_n(model.losses or [0.0])
-        return logits, tape.gradient(loss, model.trainable_variables)
-
-    logits, gradients = run()
+    logits, gradients = step(model, images)
     for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
         variable.assign_sub(0.01 * gradient)
     return logits, unstack(model)
@@ -76,7 +70,7 @@ def test_frozen_is_what_is_frozen_unrolled(pair, freezing, kinds, frozen):
         freezing(model, *kinds)
     named = {name for name in before if "moving" not in name}
     assert trained(looped) == trained(unrolled) == {name for name in named if not frozen(name)}
-    (logits, after), (expected, weights) = map(step, pair)
+    (logits, after), (expected, weights) = map(descend, pair)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     for name, was in before.items():
         atol = 1e-4 * np.abs(weights[name]).max()
@@ -104,7 +98,7 @@ def test_saved_and_loaded_it_stays_frozen(pair, freezing, tmp_path):
     assert [v.path for v in again.trainable_variables] == [v.path for v in looped.trainable_variables]
     assert [v.path for v in again.variables] == [v.path for v in looped.variables]
     assert summary(again) == summary(looped)
-    (logits, after), (expected, weights) = map(step, (again, looped))
+    (logits, after), (expected, weights) = map(descend, (again, looped))
     np.testing.assert_array_equal(logits, expected)
     for name, weight in weights.items():
         np.testing.assert_array_equal(after[name], weight, err_msg=name)

@@ -68,13 +68,13 @@ def test_few_bits_in_many_are_doubted(level, suffix, tmp_path, read, doubts):
     Image.fromarray(flat(level, np.uint16)).save(tmp_path / f"a.{suffix}")
     np.testing.assert_array_equal(read(tmp_path / f"a.{suffix}"), round(level / 257))
     assert len(doubts) == 1
-    assert doubts[0].startswith("16 bits a value, none above a sixteenth")
+    assert doubts[0].startswith("16 bits per value, none above a sixteenth")
 
 
 def test_few_bits_in_colours_of_many_are_doubted(tmp_path, read, doubts):
     for level, expected in ((200, 0), (30_000, 117)):
         data = np.full((8, 8, 3), level, "<u2").tobytes()
-        # Of several values a pixel: where the bits of each stand, then the pixels.
+        # Of several values per pixel: where the bits of each stand, then the pixels.
         entries = [(256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 3, 134), (259, 3, 1, 1), (262, 3, 1, 2)]
         entries += [(273, 4, 1, 140), (277, 3, 1, 3), (278, 3, 1, 8), (279, 4, 1, len(data)), (284, 3, 1, 1)]
         head = b"II*\0" + struct.pack("<IH", 8, 10) + b"".join(struct.pack("<HHII", *e) for e in entries)

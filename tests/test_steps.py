@@ -194,7 +194,7 @@ def test_sam_steps_along_the_gradient_of_the_worst_weights_nearby(adaptive, stag
 
 
 def test_asam_does_not_mind_the_scale_of_a_weight():
-    """Kwon et al. 2021, theorem 2: w and its gradient g, or 2w and g/2 of a rescaled network, rise alike."""
+    """What ASAM is for: w and its gradient g, or 2w and g/2 of a rescaled network, rise alike."""
     random = np.random.default_rng(0)
     w, g = random.normal(size=(2, 50)) * 100  # beside which the constant 0.01 is small
     rises = {}

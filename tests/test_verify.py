@@ -23,8 +23,8 @@ HERE = {"tensorflow": "2.21.0", "precision": "float32", "threads": 2, "replicas"
 
 
 def receipt(losses=(2.5, 2.25, 2.0), before="a", after="b", **circumstances):
-    record = {"weights_before": before, "weights_after": after, "images": 7}
-    return verification.Receipt(losses=losses, circumstances=HERE | circumstances, **record)
+    record = {"losses": losses, "weights_before": before, "weights_after": after, "images": 7}
+    return verification.Receipt.model_validate(record | {"circumstances": HERE | circumstances})
 
 
 def test_equal_steps_are_the_same_bit_for_bit_whatever_the_circumstances():
@@ -43,6 +43,7 @@ def test_equal_steps_are_the_same_bit_for_bit_whatever_the_circumstances():
         (receipt((2.5, 2.25, 2.3)), False, "loss of step 3 is 2.3"),
         (receipt((2.51, 2.25, 2.0)), False, "loss of step 1 is 2.51"),
         (receipt((2.51, 2.25, 2.0), tensorflow="3"), True, "loss of step 1 is 2.51"),
+        (receipt((2.5, 2.25)), False, "the training ends after step 2"),
         (receipt(before="z"), False, "the weights before step 1 are not the run's"),
     ],
 )
@@ -63,7 +64,7 @@ def test_last_bits_may_differ_where_something_else_does(circumstances, determini
     assert same
     assert sentences == [
         "the same within rounding: losses of 3 steps, at most 2.0e-06 of a loss apart",
-        f"not to the last bit, for {reason}",
+        f"not to the last bit, for {reason}; metrics.csv is not compared",
     ]
 
 
@@ -130,7 +131,13 @@ def test_a_run_that_was_cut_off_ends_with_a_whole_receipt(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [(None, "no receipt.json"), ("{", "no JSON"), ('{"losses": []}', "losses"), ("[]", "damaged: all of it")],
+    [
+        (None, "no receipt.json"),
+        ("{", "no JSON"),
+        ('{"losses": []}', "damaged: losses"),
+        ('{"losses": [NaN]}', "damaged: losses.0"),
+        ("[]", "damaged: all of it"),
+    ],
 )
 def test_a_receipt_that_cannot_be_read_is_named(text, words, tmp_path):
     if text is not None:
@@ -201,9 +208,10 @@ def configured(pattern, replacement):
         (other_accuracy, "other: validation/accuracy of epoch 2 in metrics.csv"),
         (configured("^seed: 0", "seed: 1"), "other: the weights before step 1"),
         (configured("learning_rate: 0.001", "learning_rate: 0.002"), "other: the loss of step 2 is"),
+        (configured("epochs: 3", "epochs: 1"), "other: the training ends after step 10"),
         (configured("train_size: 125", "train_size: 130"), "other: the training images are not the run's"),
     ],
-    ids=["loss", "metrics.csv", "seed", "rate", "data"],
+    ids=["loss", "metrics.csv", "seed", "rate", "epochs", "data"],
 )
 def test_a_doctored_run_is_found_out(doctor, words, honest, tmp_path):
     shutil.copytree(honest, tmp_path / "run")

@@ -1,11 +1,15 @@
 """Turn, shear, zoom and shift each picture of a batch by a matrix of its own."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 FILL_MODES = ("nearest", "constant", "reflect", "wrap")
 
 
-def sample(images, matrices, shifts, fill_mode, cval=0.0):
+def sample(
+    images: tf.Tensor, matrices: tf.Tensor, shifts: tf.Tensor, fill_mode: str, cval: float = 0.0
+) -> tf.Tensor:
     """The pictures read, bilinearly, at `matrix @ (x, y) + shift`, with (x, y) from the picture's centre.
 
     Args:

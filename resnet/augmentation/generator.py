@@ -1,33 +1,39 @@
 """What keras' ImageDataGenerator does to a picture, for a batch at a time and inside the graph."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from math import pi
+from typing import Any
 
 import tensorflow as tf
 
 from resnet.augmentation.affine import FILL_MODES, sample
 from resnet.augmentation.transform import Transform, each, fold_in, mirror, uniform
 
+Extent = int | float | Sequence[int | float]
+
 
 def image_data_generator(
-    rotation_range=0.0,
-    width_shift_range=0.1,
-    height_shift_range=0.1,
-    shear_range=0.0,
-    zoom_range=0.0,
-    channel_shift_range=0.0,
-    brightness_range=None,
-    horizontal_flip=True,
-    vertical_flip=False,
-    fill_mode="nearest",
-    cval=0.0,
-    rescale=None,
-    samplewise_center=False,
-    samplewise_std_normalization=False,
-    featurewise_center=False,
-    featurewise_std_normalization=False,
-    zca_whitening=False,
-    zca_epsilon=1e-6,
-):
+    rotation_range: float = 0.0,
+    width_shift_range: Extent = 0.1,
+    height_shift_range: Extent = 0.1,
+    shear_range: float = 0.0,
+    zoom_range: float | Sequence[float] = 0.0,
+    channel_shift_range: float = 0.0,
+    brightness_range: Sequence[float] | None = None,
+    horizontal_flip: bool = True,
+    vertical_flip: bool = False,
+    fill_mode: str = "nearest",
+    cval: float = 0.0,
+    rescale: float | None = None,
+    samplewise_center: bool = False,
+    samplewise_std_normalization: bool = False,
+    featurewise_center: bool = False,
+    featurewise_std_normalization: bool = False,
+    zca_whitening: bool = False,
+    zca_epsilon: float = 1e-6,
+) -> Transform:
     """The transforms of `keras.preprocessing.image.ImageDataGenerator`, by its names and in its order.
 
     Ranges are drawn from as there: degrees for rotation and shear; a shift as a fraction of the size
@@ -43,7 +49,7 @@ def image_data_generator(
     """
     if fill_mode not in FILL_MODES:
         raise ValueError(f"augmentation: fill_mode is one of {', '.join(FILL_MODES)}, not {fill_mode}")
-    ranges = {
+    ranges: dict[str, Any] = {
         "rotation_range": rotation_range,
         "width_shift_range": width_shift_range,
         "height_shift_range": height_shift_range,
@@ -76,21 +82,21 @@ def image_data_generator(
 
 
 def draw(
-    seed,
-    size,
-    height,
-    width,
+    seed: tf.Tensor,
+    size: tf.Tensor | int,
+    height: int,
+    width: int,
     *,
-    rotation_range,
-    width_shift_range,
-    height_shift_range,
-    shear_range,
-    zoom_range,
-    channel_shift_range,
-    brightness_range,
-    horizontal_flip,
-    vertical_flip,
-):
+    rotation_range: float,
+    width_shift_range: Extent,
+    height_shift_range: Extent,
+    shear_range: float,
+    zoom_range: float | Sequence[float],
+    channel_shift_range: float,
+    brightness_range: Sequence[float] | None,
+    horizontal_flip: bool,
+    vertical_flip: bool,
+) -> dict[str, tf.Tensor]:
     """Parameters by Keras' names, each `(size,)`; what no range asks for is left out.
 
     `theta` and `shear` are in degrees, `tx` and `ty` pixels along the width and the height, `zx` and `zy`
@@ -128,10 +134,11 @@ def _shift(seed, size, extent, pixels):
     return sign * picked * (pixels if max(choices) < 1 else 1)
 
 
-def transform(images, drawn, fill_mode, cval):
+def transform(images: tf.Tensor, drawn: Mapping[str, tf.Tensor], fill_mode: str, cval: float) -> tf.Tensor:
     """The pictures `(B, H, W, C)` under the parameters that `draw` gives, in Keras' order."""
     if drawn.keys() & {"theta", "tx", "ty", "shear", "zx", "zy"}:
-        images = sample(images, *_matrices(drawn, tf.shape(images)[0]), fill_mode, cval)
+        matrices, shifts = _matrices(drawn, tf.shape(images)[0])
+        images = sample(images, matrices, shifts, fill_mode, cval)
     if "channel_shift_intensity" in drawn:
         images = _shift_channels(images, each(drawn["channel_shift_intensity"]))
     if "flip_horizontal" in drawn:

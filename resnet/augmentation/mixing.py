@@ -4,13 +4,17 @@ Keras has layers of these, but they draw from a generator with a state, not from
 again when it goes on; only MixUp is as fast, and CutMix labels by the box asked for, not by its pixels.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from resnet.augmentation.transform import Transform, each, fold_in, uniform
 from resnet.errors import UserError
 
 
-def cutout(size=16):
+def cutout(size: int = 16) -> Transform:
     """Zero a square of `size` pixels around a random pixel; it may hang over (DeVries and Taylor 2017).
 
     Raises UserError for pictures that the square can cover as a whole.
@@ -29,7 +33,7 @@ def cutout(size=16):
     return Transform("cutout", augment)
 
 
-def mixup(alpha=1.0):
+def mixup(alpha: float = 1.0) -> Transform:
     """Blend each picture, and its label, with another of the batch (Zhang et al. 2017).
 
     The share of the picture itself is drawn for each from Beta(`alpha`, `alpha`).
@@ -45,7 +49,7 @@ def mixup(alpha=1.0):
     return Transform("mixup", augment)
 
 
-def cutmix(alpha=1.0):
+def cutmix(alpha: float = 1.0) -> Transform:
     """Paste a box of another picture of the batch into each (Yun et al. 2019).
 
     The share of the picture itself is drawn from Beta(`alpha`, `alpha`), the box's centre anywhere; the
@@ -65,7 +69,7 @@ def cutmix(alpha=1.0):
     return Transform("cutmix", augment)
 
 
-def beta(seed, alpha, shape):
+def beta(seed: tf.Tensor, alpha: float, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
     """Beta(`alpha`, `alpha`): a ratio of gammas in logarithms, which a small alpha does not underflow."""
     shape = tf.convert_to_tensor(shape)
     seeds = (fold_in(seed, choice) for choice in (0, 1))

@@ -1,5 +1,7 @@
 """RandAugment (Cubuk et al. 2019): a few operations, drawn for each picture, at one magnitude."""
 
+from __future__ import annotations
+
 from math import pi
 
 import tensorflow as tf
@@ -11,7 +13,7 @@ GREY = 128.0
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's
 
 
-def randaugment(operations=2, magnitude=9):
+def randaugment(operations: int = 2, magnitude: float = 9) -> Transform:
     """`operations` times one of OPERATIONS, drawn for each picture, at `magnitude` of 10.
 
     The operations see pixels from 0 to 255, so it undoes the normalisation and does it again; raises
@@ -30,7 +32,7 @@ def randaugment(operations=2, magnitude=9):
 
 
 def _one_each(images, seed, strength):
-    """One operation a picture: the batch is parted by operation and put together again."""
+    """One operation per picture: the batch is parted by operation and put together again."""
     size = tf.shape(images)[0]
     drawn = tf.cast(uniform(seed, 0, [size], 0, len(OPERATIONS)), tf.int32)
     strengths = tf.where(uniform(seed, 1, [size]) < 0.5, -strength, strength)
@@ -52,18 +54,18 @@ def _one_each(images, seed, strength):
 # which some mind the size only, and gives pixels from 0 to 255.
 
 
-def identity(images, strengths):
+def identity(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     return images
 
 
-def auto_contrast(images, strengths):
+def auto_contrast(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     """Each channel stretched to 0 to 255."""
     low, high = tf.reduce_min(images, [1, 2], True), tf.reduce_max(images, [1, 2], True)
     low, gain = tf.where(high > low, low, 0.0), tf.where(high > low, 255 / (high - low), 1.0)
     return (images - low) * gain
 
 
-def equalize(images, strengths):
+def equalize(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     """Each channel mapped so that its 256 levels are used alike, as Pillow's `ImageOps.equalize`."""
     height, width, channels = images.shape[1:]
     planes = tf.reshape(tf.transpose(images, [0, 3, 1, 2]), [-1, height * width])
@@ -80,52 +82,52 @@ def equalize(images, strengths):
     return tf.transpose(mapped, [0, 2, 3, 1])
 
 
-def rotate(images, strengths):
+def rotate(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     angle = strengths * (30 * pi / 180)
     return _affine(images, tf.cos(angle), -tf.sin(angle), tf.sin(angle), tf.cos(angle))
 
 
-def shear_x(images, strengths):
+def shear_x(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     return _affine(images, 1, 0.3 * strengths, 0, 1)
 
 
-def shear_y(images, strengths):
+def shear_y(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     return _affine(images, 1, 0, 0.3 * strengths, 1)
 
 
-def translate_x(images, strengths):
+def translate_x(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     """Up to 10 pixels of 32."""
     return _affine(images, 1, 0, 0, 1, x=strengths * (images.shape[2] * 10 / 32))
 
 
-def translate_y(images, strengths):
+def translate_y(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     return _affine(images, 1, 0, 0, 1, y=strengths * (images.shape[1] * 10 / 32))
 
 
-def solarize(images, strengths):
+def solarize(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     """Invert the pixels from a threshold on, which falls from 256 to 0."""
     return tf.where(images < each(256 * (1 - tf.abs(strengths))), images, 255 - images)
 
 
-def posterize(images, strengths):
+def posterize(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     """Keep the highest 8 to 4 bits."""
     step = each(2 ** tf.round(4 * tf.abs(strengths)))
     return tf.floor(tf.round(images) / step) * step
 
 
-def color(images, strengths):
+def color(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     return _enhance(_grey(images), images, strengths)
 
 
-def contrast(images, strengths):
+def contrast(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     return _enhance(tf.reduce_mean(_grey(images), [1, 2], True), images, strengths)
 
 
-def brightness(images, strengths):
+def brightness(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     return _enhance(tf.zeros_like(images), images, strengths)
 
 
-def sharpness(images, strengths):
+def sharpness(images: tf.Tensor, strengths: tf.Tensor) -> tf.Tensor:
     """Away from or towards a blurred picture, whose outermost pixels stay."""
     if min(images.shape[1:3]) < 3:
         return images

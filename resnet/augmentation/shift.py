@@ -1,11 +1,13 @@
-"""Shifts, crops and flips, whose rows and columns move alone: a matrix product an axis."""
+"""Shifts, crops and flips, whose rows and columns move alone: one matrix product per axis."""
+
+from __future__ import annotations
 
 import tensorflow as tf
 
 from resnet.augmentation.transform import Transform, mirror, uniform
 
 
-def shift_flip(shift=0.1, flip=True):
+def shift_flip(shift: float = 0.1, flip: bool = True) -> Transform:
     """Shift by up to `shift` of height and width, then mirror left to right half of the pictures.
 
     Shifts are continuous, bilinear, filled from the nearest edge, as keras' ImageDataGenerator draws
@@ -25,7 +27,7 @@ def shift_flip(shift=0.1, flip=True):
     return Transform("shift_flip", augment)
 
 
-def crop_flip(padding=4, fill="zeros", flip=True):
+def crop_flip(padding: int = 4, fill: str = "zeros", flip: bool = True) -> Transform:
     """Pad with `padding` pixels on each side, crop at random, then flip (He et al. 2015, section 4.2).
 
     `fill` is `zeros`, or `reflect` for the picture mirrored about its outermost pixels. Raises
@@ -50,7 +52,7 @@ def crop_flip(padding=4, fill="zeros", flip=True):
     return Transform("crop_flip", augment)
 
 
-def alternating_flip(seed=0):
+def alternating_flip(seed: int = 0) -> Transform:
     """Mirror each picture left to right in every other epoch, half of them from the first on.
 
     With it any two epochs in a row hold each picture both ways round (Jordan 2024, "94% on CIFAR-10 in

@@ -1,7 +1,10 @@
 """What a transform is, and how several follow each other."""
 
+from __future__ import annotations
+
 import zlib
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -25,7 +28,7 @@ class Batch(NamedTuple):
     normalization: Any = None
 
     @property
-    def size(self):
+    def size(self) -> tf.Tensor:
         return tf.shape(self.images)[0]
 
 
@@ -40,29 +43,34 @@ class Transform:
             after every transform, in evaluation too; None for nothing.
     """
 
-    def __init__(self, name, apply, standardization=None):
+    def __init__(
+        self,
+        name: str | None,
+        apply: Callable[[Batch, tf.Tensor], Batch],
+        standardization: dict[str, Any] | None = None,
+    ) -> None:
         self.name, self.apply, self.standardization = name, apply, standardization
 
-    def __call__(self, batch, seed):
+    def __call__(self, batch: Batch, seed: tf.Tensor) -> Batch:
         return self.apply(batch, fold_in(seed, zlib.crc32(self.name.encode()) >> 1) if self.name else seed)
 
 
-def none():
+def none() -> Transform:
     """The pictures as they are."""
     return Transform(None, unchanged)
 
 
-def unchanged(batch, seed):
+def unchanged(batch: Batch, seed: tf.Tensor) -> Batch:
     return batch
 
 
-def in_order(transforms):
+def in_order(transforms: Sequence[Transform]) -> Transform:
     """Each of `transforms` on what the one before it gives.
 
     A transform draws the same alone and among others; of two of a kind, the second has a stream of its own.
     Raises ValueError where more than one of them standardises.
     """
-    met = Counter()
+    met: Counter[str | None] = Counter()
     streams = []
     for transform in transforms:
         again = met[transform.name]
@@ -81,17 +89,19 @@ def in_order(transforms):
     return Transform(None, apply, *standardizations)
 
 
-def uniform(seed, choice, shape, low=0.0, high=1.0):
+def uniform(
+    seed: tf.Tensor, choice: int, shape: Sequence[int | tf.Tensor], low: float = 0.0, high: float = 1.0
+) -> tf.Tensor:
     """Floats in [low, high); each `choice` (an int) of a transform has a stream of its own."""
     return tf.random.stateless_uniform(shape, fold_in(seed, choice), low, high)
 
 
-def mirror(images, chosen, axis):
+def mirror(images: tf.Tensor, chosen: tf.Tensor, axis: int) -> tf.Tensor:
     """The pictures `(B, H, W, C)` reversed along `axis` where `chosen` `(B,)`."""
     # Several times as fast as tf.where, which broadcasts, on a slice of negative step.
     return tf.raw_ops.Select(condition=chosen, x=tf.reverse(images, [axis]), y=images)
 
 
-def each(values):
-    """`(B,)` to a value a picture: `(B, 1, 1, 1)`."""
+def each(values: tf.Tensor) -> tf.Tensor:
+    """`(B,)` to one value per picture: `(B, 1, 1, 1)`."""
     return values[:, None, None, None]

@@ -1,17 +1,23 @@
 """A training as a configuration describes it. This imports TensorFlow: call `command.import_keras` first."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from resnet.training.environment import prepare
+from resnet.training.trainer import Trainer
 
 
-def trainer_of(config, threads):
+def trainer_of(config: DictConfig, threads: int | None) -> Trainer:
     """The trainer, which connects the workers if there are several; first the process is set for it."""
     prepare(config.seed, threads, config.trainer.precision, config.trainer.deterministic)
     return instantiate(config.trainer)
 
 
-def parts_of(config, trainer):
+def parts_of(config: DictConfig, trainer: Trainer) -> dict[str, Any]:
     """What `resnet.fit` trains with this trainer: its arguments by name."""
     dataset = instantiate(config.data)
     with trainer.scope():

@@ -17,8 +17,21 @@ BY_NAME = ("metrics", "callbacks")  # groups of any number of nodes
 SETTINGS = {name: RANGES[name] for name in ("seed", "threads", "changes")}
 SETTINGS |= dict.fromkeys((*GROUPS, *BY_NAME), dict)
 OURS = "resnet."
-DEPTHS = {"resnet.models.plain": 6, "resnet.models.resnet_v1": 6, "resnet.models.resnet_v2": 9}
-RULES = (rules.recompute_in_loops, rules.rising_boundaries, rules.profile_has_an_end)
+DEPTHS = {  # layers of n blocks in each of three stages, and others
+    "resnet.models.plain": (6, 2),
+    "resnet.models.resnet_v1": (6, 2),
+    "resnet.models.resnet_v2": (9, 2),
+    "resnet.models.resnext": (9, 2),
+    "resnet.models.wide_resnet": (6, 4),
+}
+RULES = (
+    rules.recompute_in_loops,
+    rules.dense_blocks_per_stage,
+    rules.adaptive_has_a_radius,
+    rules.one_zero,
+    rules.rising_boundaries,
+    rules.profile_has_an_end,
+)
 
 
 def check(config: DictConfig) -> None:
@@ -84,7 +97,7 @@ def _check_rules(path, target, values):
         raise ConfigError(f"{path}.depth: field required")
     try:
         if target in DEPTHS:
-            rules.blocks_per_stage(values["depth"], DEPTHS[target])
+            rules.blocks_per_stage(values["depth"], *DEPTHS[target])
         for rule in RULES:
             names = inspect.signature(rule).parameters
             if names.keys() <= values.keys():

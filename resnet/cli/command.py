@@ -1,5 +1,7 @@
 """Running a Hydra main so that whatever the user can mend ends in a line or two."""
 
+from __future__ import annotations
+
 import gc
 import inspect
 import logging
@@ -8,11 +10,13 @@ import re
 import sys
 import traceback
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from difflib import get_close_matches
 from glob import glob
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
@@ -42,7 +46,7 @@ from resnet.run.directory import RunDirectory
 at_end = ExitStack()  # what follows the last job, be it that some of them failed
 
 
-def command(main) -> None:
+def command(main: Callable[[], Any]) -> None:
     """Run a Hydra main; `resume=DIR` stands for the arguments that started the run in DIR.
 
     Paths may be written as a shell hands them over, see `arguments.with_names`. Exit code 1 after an error,
@@ -156,7 +160,7 @@ def run_config(config: DictConfig, directory: Path) -> DictConfig:
 
     `config.data` is a data node of its own, or what changes in that of the run.
     """
-    run = OmegaConf.create(RunDirectory(directory).config_text())
+    run: Any = OmegaConf.create(RunDirectory(directory).config_text())
     given = config.get("data") or {}
     run.data = given if "_target_" in given else OmegaConf.merge(run.data, given)
     return run
@@ -224,7 +228,7 @@ def record(config: DictConfig) -> dict[str, str]:
 class LogFile(logging.FileHandler):
     """A log that cannot be written ends the run; logging's own way is a traceback for each line."""
 
-    def handleError(self, record):
+    def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)
@@ -260,12 +264,13 @@ def _raised_in(error):
 
 def _explain(error):
     """The error on a line or two; for an unknown key with the keys that are there, the likely one first."""
-    key, siblings = getattr(error.__cause__, "key", None), getattr(error.__cause__, "parent_node", None)
+    cause: Any = error.__cause__
+    key, siblings = getattr(cause, "key", None), getattr(cause, "parent_node", None)
     if isinstance(error, ConfigCompositionException) and key and siblings and key not in siblings:
         known = [name for name in siblings if name not in ("_target_", "hydra")]
         likely = get_close_matches(key, known, n=1)
         hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known)}"
-        return f"{error.__cause__.full_key}: there is no key {key}; {hint}"
+        return f"{cause.full_key}: there is no key {key}; {hint}"
     if isinstance(error, MissingConfigException):
         text = re.sub(r"\n\t_\w+", "", str(error))  # what options share is none itself
         return text.split("\nConfig search path")[0].replace("\n\n", "; ").replace("\n\t", " ")
@@ -278,5 +283,5 @@ def _explain(error):
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    known = isinstance(error, ConfigError | HydraException | OmegaConfBaseException)
-    return text if known or not isinstance(error, ValueError) else f"{' '.join(sys.argv[1:])}: {text}"
+    clear = isinstance(error, ConfigError | HydraException | OmegaConfBaseException)
+    return text if clear or not isinstance(error, ValueError) else f"{' '.join(sys.argv[1:])}: {text}"

@@ -1,11 +1,14 @@
 """Standard output and error that end no run: readers that leave, ASCII terminals, TensorFlow's greetings."""
 
+from __future__ import annotations
+
 import errno
 import io
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 # A pipe's reader or a terminal is gone; Windows says EINVAL.
@@ -84,7 +87,7 @@ def _to_nothing(descriptor):
 
 
 @contextmanager
-def held_back():
+def held_back() -> Iterator[Callable[[], None]]:
     """Inside, nothing reaches standard error, from C++ neither; gives a function that lets it through.
 
     It is let through, too, where what is inside raises, or ends the process from C++.

@@ -1,13 +1,16 @@
 """What Hydra would do wrong in silence when experiments bring sweeps, or a study comes back."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 
 class Check(Callback):
@@ -16,14 +19,14 @@ class Check(Callback):
     A sweeper that chooses values, as Optuna's, gets a record to resume from, and directories that are free.
     """
 
-    def on_run_start(self, config, **_):
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
         if left := _left(config, config.hydra.overrides.task):
             sys.exit(
                 f"the configuration brings a sweep over {' and '.join(left)}: add -m to train all of it, "
                 f"or give {' '.join(f'{key}=...' for key in left)} to train one network"
             )
 
-    def on_multirun_start(self, config, **_):
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         if found := _choices_with_sweeps(config):
             several = [f"{choice} over {' and '.join(left)}" for choice, left in found.items()]
             sys.exit(
@@ -68,7 +71,8 @@ def _prepare_study(config):
     used = any(directory.glob("*/.hydra"))
     directory.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, directory / "multirun.yaml")
-    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]
+    sweep: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+    subdir = sweep["subdir"]
     if used and subdir == "${hydra.job.num}":
         number = next(n for n in range(2, 10**9) if not any(directory.glob(f"{n}-*")))
         with open_dict(config):

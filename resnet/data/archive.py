@@ -1,5 +1,7 @@
 """Fetch and unpack an archive so that what lies in place is always whole."""
 
+from __future__ import annotations
+
 import hashlib
 import logging
 import shutil
@@ -8,7 +10,7 @@ import tempfile
 import urllib.request
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 from tqdm import tqdm
 
 from resnet.errors import UserError
@@ -17,7 +19,7 @@ log = logging.getLogger(__name__)
 CHUNK = 1 << 20
 
 
-def unpack(archive, folder, destination, sha256):
+def unpack(archive: Path, folder: str, destination: Path, sha256: str) -> None:
     """Check `archive` against its hash and put its one folder, `folder`, into `destination`.
 
     Raises UserError for a wrong hash, a broken archive, or a member other than a file in that folder.
@@ -53,7 +55,7 @@ def _write(tar, member, folder, aside):
         shutil.copyfileobj(source, target, CHUNK)
 
 
-def check(archive, sha256):
+def check(archive: Path, sha256: str) -> None:
     """Raise UserError unless the file has this SHA-256."""
     with archive.open("rb") as file, _bar(archive, "checking") as bar:
         digest = hashlib.sha256()
@@ -68,7 +70,7 @@ def check(archive, sha256):
         )
 
 
-def download(url, path, sha256):
+def download(url: str, path: Path, sha256: str) -> None:
     """Fetch `url` to `path` with a progress bar; it appears there only when whole and right."""
     part = path.with_name(path.name + ".part")
     log.info("downloading %s to %s", url, path)
@@ -94,7 +96,7 @@ def _bar(archive, doing):
     return tqdm(total=size, desc=doing, unit="B", unit_scale=True, leave=False, disable=None)
 
 
-def lock(folder):
+def lock(folder: Path) -> BaseFileLock:
     """One process at a time prepares `folder`; the others wait, then find it ready."""
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / ".lock")

@@ -1,15 +1,17 @@
 """CIFAR-10 and CIFAR-100 from the official Python archives (Krizhevsky 2009)."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from resnet.data import archive, safe_pickle
-from resnet.data.dataset import Split, make_dataset, source
+from resnet.data.dataset import Dataset, Split, make_dataset, source
 from resnet.errors import UserError
 
 URL = "https://www.cs.toronto.edu/~kriz/"
@@ -56,7 +58,7 @@ TRAIN_IMAGES, TEST_IMAGES = 50_000, 10_000
 
 
 @source
-def cifar10(dir="data", **options):
+def cifar10(dir: str | Path = "data", **options: Any) -> Dataset:
     """50,000 + 10,000 pictures of 32x32x3 in ten classes.
 
     Looked for in `dir` (the official folder, its parent, or the archive), then in the Keras cache,
@@ -66,7 +68,7 @@ def cifar10(dir="data", **options):
 
 
 @source
-def cifar100(dir="data", labels="fine", **options):
+def cifar100(dir: str | Path = "data", labels: str = "fine", **options: Any) -> Dataset:
     """50,000 + 10,000 pictures of 32x32x3 in 100 classes, or in their 20 superclasses (`labels=coarse`).
 
     Looked for and refused as CIFAR-10 is.
@@ -85,7 +87,7 @@ def _read(edition, dir, labels, names, classes, options):
     return replace(dataset, original=partial(is_original, folder, edition))
 
 
-def is_original(folder, edition=CIFAR10):
+def is_original(folder: Path, edition: Edition = CIFAR10) -> bool:
     """Whether the images and labels in `folder` are the published files, to the last byte."""
     files = zip([*edition.train_files, edition.test_file], edition.md5, strict=True)
     return all(
@@ -94,7 +96,7 @@ def is_original(folder, edition=CIFAR10):
     )
 
 
-def locate(edition, root):
+def locate(edition: Edition, root: Path) -> Path:
     """The folder with the official files, unpacked or downloaded where need be."""
     cache = Path.home() / ".keras" / "datasets"
     folder = edition.folder

@@ -1,11 +1,19 @@
 """How a Split is cut in two, class by class."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from resnet.errors import UserError
 
+if TYPE_CHECKING:
+    from resnet.data.dataset import Split
 
-def subset(split, size, seed, name, class_names):
+
+def subset(split: Split, size: int | None, seed: int, name: str, class_names: Sequence[str]) -> Split:
     """`size` images with the classes in the same proportion, in their old order; None takes all.
 
     What is left out is not used, so equal pictures may be among it.
@@ -15,7 +23,9 @@ def subset(split, size, seed, name, class_names):
     return _cut(split, size, np.arange(len(split)), seed, name, class_names)[0]
 
 
-def split_off(split, fraction, seed, name, class_names):
+def split_off(
+    split: Split, fraction: float, seed: int, name: str, class_names: Sequence[str]
+) -> tuple[Split, Split]:
     """What is left of `split`, and the `fraction` of it that is split off, class by class.
 
     Each class is in both, and equal pictures of a class are on one side. Raises UserError, with the option

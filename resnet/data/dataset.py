@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -32,33 +33,33 @@ class Split:
     labels: np.ndarray
     names: np.ndarray | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def name(self, i):
+    def name(self, i: int) -> str:
         """What image `i` is called, or its number."""
         return str(i) if self.names is None else self.names[i]
 
     @cached_property
-    def checksum(self):
+    def checksum(self) -> int:
         """CRC-32 of images and labels, by which other data are known."""
-        return zlib.crc32(self.labels, zlib.crc32(np.ascontiguousarray(self.images)))
+        return zlib.crc32(self.labels.data, zlib.crc32(np.ascontiguousarray(self.images).data))
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, ...]:
         return self.images.shape[1:]
 
-    def batch(self, indices):
+    def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images and labels of int indices `(B,)`, as NumPy arrays."""
         return self.images[indices], self.labels[indices]
 
     @cached_property
-    def hashes(self):
+    def hashes(self) -> np.ndarray:
         """uint64 `(N,)`: BLAKE2b of each image's pixels, by which equal pictures are known."""
-        digests = (hashlib.blake2b(np.ascontiguousarray(image), digest_size=8) for image in self.images)
+        digests = (hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8) for image in self.images)
         return np.frombuffer(b"".join(digest.digest() for digest in digests), "<u8")
 
-    def take(self, index):
+    def take(self, index: np.ndarray) -> Split:
         taken = Split(
             self.images[index], self.labels[index], None if self.names is None else self.names[index]
         )
@@ -82,33 +83,33 @@ class Dataset:
     original: Callable[[], bool] | None = None  # asked at the end only: it reads them once more
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, ...]:
         return self.train.image_shape
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         return len(self.class_names)
 
     @property
-    def parts(self):
+    def parts(self) -> dict[str, Split]:
         """Its Splits by name."""
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: split for name, split in named.items() if split is not None}
 
 
 def make_dataset(
-    train,
-    test,
-    class_names,
+    train: Split,
+    test: Split | None,
+    class_names: Sequence[str],
     *,
-    validation=None,
-    test_split=None,
-    train_size=None,
-    test_size=None,
-    validation_split=0.1,
-    normalization="pixel_mean",
-    seed=0,
-):
+    validation: Split | None = None,
+    test_split: float | None = None,
+    train_size: int | None = None,
+    test_size: int | None = None,
+    validation_split: float | None = 0.1,
+    normalization: str = "pixel_mean",
+    seed: int = 0,
+) -> Dataset:
     """A Dataset of class-balanced subsets; None for a size takes all.
 
     Where the source has no `test` (None), `test_split` is the fraction of its images that are for testing;
@@ -118,13 +119,14 @@ def make_dataset(
     are equal is logged. Raises UserError for a cut or size that the source cannot give.
     """
     class_names = [printable(name) for name in class_names]
-    draw = {"seed": seed, "class_names": class_names}
+    draw: dict[str, Any] = {"seed": seed, "class_names": class_names}
     repeated = {}
-    if test is None and test_split is None:
-        test = train
-    elif test is None:
-        repeated["test_split"] = (train, equality.copies(train))
-        train, test = split_off(train, test_split, name="test_split", **draw)
+    if test is None:
+        if test_split is None:
+            test = train
+        else:
+            repeated["test_split"] = (train, equality.copies(train))
+            train, test = split_off(train, test_split, name="test_split", **draw)
     train = subset(train, train_size, name="train_size", **draw)
     test = subset(test, test_size, name="test_size", **draw)
     if validation is not None and validation_split:
@@ -138,7 +140,7 @@ def make_dataset(
     return dataset
 
 
-def source(function):
+def source(function: Callable[..., Dataset]) -> Callable[..., Dataset]:
     """A decorator for a data source: its `**options` are those of `make_dataset` that every source has."""
     return with_options_of(make_dataset, without=("validation", "test_split"))(function)
 
@@ -164,7 +166,7 @@ def _contradictory(dataset):
     """Equal pictures with different labels."""
     parts = list(dataset.parts.items())
     count, pair = equality.contradictions([split for _, split in parts])
-    if count:
+    if pair:
         first, second = (
             f"{parts[i][0]} image {parts[i][1].name(n)} ({dataset.class_names[parts[i][1].labels[n]]})"
             for i, n in pair

@@ -1,16 +1,20 @@
 """The handwritten digits that ship inside scikit-learn: 1,797 pictures, no download."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
-from resnet.data.dataset import Split, make_dataset, source
+from resnet.data.dataset import Dataset, Split, make_dataset, source
 
 SIZE = 32
 TEST_IMAGES = 360
 
 
 @source
-def digits(**options):
+def digits(**options: Any) -> Dataset:
     """The UCI test digits (Alpaydin and Kaynak 1998), 8x8 resized to 32x32x3; a fifth is for testing."""
     from sklearn.datasets import load_digits  # other data need not wait for it
     from sklearn.model_selection import train_test_split

@@ -1,19 +1,27 @@
 """Equal pictures: how many a data set has, and where they stand."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from resnet.data.dataset import Split
 
-def copies(split):
+
+def copies(split: Split) -> int:
     """How many images of a Split repeat another of the same class."""
     return len(split) - len(set(zip(split.hashes.tolist(), split.labels.tolist(), strict=True)))
 
 
-def shared(part, other):
+def shared(part: Split, other: Split) -> np.ndarray:
     """Numbers `(n,)` of the images in the Split `part` that are in `other` too."""
     return np.flatnonzero(np.isin(part.hashes, other.hashes))
 
 
-def contradictions(splits):
+def contradictions(splits: Sequence[Split]) -> tuple[int, tuple[tuple[int, int], tuple[int, int]] | None]:
     """How many pictures of several Splits have more than one label, and two images of one, or None.
 
     An image is (number of its Split, number in it).

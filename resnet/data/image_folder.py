@@ -1,18 +1,22 @@
-"""Pictures of your own: a folder a class."""
+"""Pictures of your own: one folder per class."""
+
+from __future__ import annotations
 
 import logging
 import os
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import UnidentifiedImageError
 from tqdm import tqdm
 
-from resnet.data.dataset import Split, make_dataset, source
+from resnet.data.dataset import Dataset, Split, make_dataset, source
 from resnet.data.layout import part_of, parts
 from resnet.data.picture import read_picture
 from resnet.errors import UserError
@@ -23,16 +27,16 @@ log = logging.getLogger(__name__)
 
 @source
 def image_folder(
-    dir="pictures",
-    image_size=32,
-    channels=3,
-    resize="crop",
-    test_split=0.2,
-    skip_unreadable=False,
+    dir: str | Path = "pictures",
+    image_size: int | Sequence[int] = 32,
+    channels: int = 3,
+    resize: str = "crop",
+    test_split: float | None = 0.2,
+    skip_unreadable: bool = False,
     *,
-    seed=0,
-    **options,
-):
+    seed: int = 0,
+    **options: Any,
+) -> Dataset:
     """Every file below each of the folders in `dir`, which name the classes.
 
     Args:
@@ -56,7 +60,7 @@ def image_folder(
     class_names = [folder.name for folder in folders["train"]]
     if len(class_names) < 2:
         raise UserError(
-            f"{roots['train']}: found {len(class_names)} folders; expected two or more, one a class"
+            f"{roots['train']}: found {len(class_names)} folders; expected two or more, one per class"
         )
     listed = {part: _list(roots[part], found, class_names) for part, found in folders.items()}
     read = partial(read_picture, image_size=image_size, channels=channels, resize=resize)

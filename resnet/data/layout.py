@@ -1,7 +1,11 @@
 """Which of the folders in a data set are its parts: training, validation and test pictures."""
 
+from __future__ import annotations
+
 import re
 from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
 
 from resnet.errors import UserError
 from resnet.listing import printable
@@ -21,11 +25,11 @@ PART_OF = {
 FILLERS = {"set", "data", "dataset", "split", "subset", "part", "folder", "dir"}
 FILLERS |= {"image", "images", "img", "imgs", "picture", "pictures", "photo", "photos"}
 EXPECTED = (
-    "expected train/ and test/, and perhaps validation/, which hold a folder a class; or only the latter"
+    "expected train/ and test/, and perhaps validation/, which hold one folder per class; or only the latter"
 )
 
 
-def parts(root, names):
+def parts(root: Path, names: Iterable[str]) -> dict[str, str]:
     """`{"train": name, ...}` of those of the folders `names` that are parts, or {} where all are classes.
 
     A name is that of a part in any case, with words such as `set` or a year beside it: `Train`,
@@ -39,11 +43,11 @@ def parts(root, names):
         parts_with[words].add(part)
     kinds = {part for part, _ in meanings.values()}
     all_parts = None not in kinds and len(kinds) > 1
-    found = defaultdict(list)
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    classes: list[str] = []
     for name, (part, words) in meanings.items():
         clear = part and (not words or all_parts or len(parts_with[words] - {None}) > 1)
-        found[part if clear else None].append(name)
-    classes = found.pop(None, [])
+        (found[part] if clear else classes).append(name)
     if not found:
         return {}
     for part, same in found.items():
@@ -60,7 +64,7 @@ def parts(root, names):
     return given
 
 
-def part_of(name):
+def part_of(name: str) -> str | None:
     """The part that a folder's name means by itself, or None."""
     return _meaning(name)[0]
 

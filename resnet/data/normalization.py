@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,14 +26,14 @@ class Standardization:
     `std` `(C,)` are the featurewise ones, and `whitening` `(D, D)`, D = H x W x C, or None, is ZCA's matrix.
     """
 
-    rescale: float
+    rescale: float | np.float32
     samplewise_center: bool
     samplewise_std_normalization: bool
     mean: np.ndarray
     std: np.ndarray
     whitening: np.ndarray | None = None
 
-    def __call__(self, images):
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """float32 `(B, H, W, C)`, NumPy or TensorFlow, to a tensor of the same shape."""
         images = tf.convert_to_tensor(images, tf.float32) * self.rescale
         if self.samplewise_center:
@@ -57,38 +59,38 @@ class Normalization:
     std: np.ndarray
     standardization: Standardization | None = None
 
-    def __call__(self, images):
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """uint8 images, NumPy or TensorFlow cast to float32, to what evaluation and prediction see."""
         return self.standardize(self.scale(images))
 
-    def scale(self, images):
+    def scale(self, images: tf.Tensor) -> tf.Tensor:
         return (images / 255.0 - self.mean) / self.std
 
-    def unscale(self, images):
+    def unscale(self, images: tf.Tensor) -> tf.Tensor:
         """What `scale` gave, back to pixels from 0 to 255."""
         return (images * self.std + self.mean) * 255.0
 
-    def standardize(self, images):
+    def standardize(self, images: tf.Tensor) -> tf.Tensor:
         return self.standardization(images) if self.standardization else images
 
-    def save(self, path):
+    def save(self, path: Path) -> None:
         """Write an .npz that `load` reads."""
-        arrays = {"mean": self.mean, "std": self.std}
+        arrays: dict[str, Any] = {"mean": self.mean, "std": self.std}
         if self.standardization:
             fields = asdict(self.standardization).items()
             arrays |= {f"standardization.{name}": value for name, value in fields if value is not None}
         np.savez(path, **arrays)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: Path) -> Normalization:
         with np.load(path) as arrays:
             normalization = cls(arrays["mean"], arrays["std"])
             after = {name.split(".")[1]: arrays[name] for name in arrays.files if "." in name}
         return replace(normalization, standardization=Standardization(**after)) if after else normalization
 
 
-def measure(images, kind):
-    """Normalization of training images: `pixel_mean` (one mean a pixel) or `channel` (mean, std).
+def measure(images: np.ndarray, kind: str) -> Normalization:
+    """Normalization of training images: `pixel_mean` (one mean per pixel) or `channel` (mean, std).
 
     A channel that is the same in all of them becomes 0 there: its std counts as 1.
     """
@@ -108,17 +110,17 @@ def measure(images, kind):
 
 
 def standardize(
-    normalization,
-    images,
+    normalization: Normalization,
+    images: np.ndarray,
     *,
-    rescale,
-    samplewise_center,
-    samplewise_std_normalization,
-    featurewise_center,
-    featurewise_std_normalization,
-    zca_whitening,
-    zca_epsilon,
-):
+    rescale: float | None,
+    samplewise_center: bool,
+    samplewise_std_normalization: bool,
+    featurewise_center: bool,
+    featurewise_std_normalization: bool,
+    zca_whitening: bool,
+    zca_epsilon: float,
+) -> Normalization:
     """`normalization` followed by a Standardization measured on uint8 training images `(N, H, W, C)`.
 
     As in Keras, whitening and each std normalisation centre first, and whitening leaves the featurewise
@@ -126,17 +128,17 @@ def standardize(
     """
     if zca_whitening and featurewise_std_normalization:
         log.warning("zca_whitening leaves featurewise_std_normalization out")
-    rescale = np.float32(1.0 if rescale is None else rescale)
-    mean, std = _moments(normalization, images, rescale)
+    scale = np.float32(1.0 if rescale is None else rescale)
+    mean, std = _moments(normalization, images, scale)
     if not (featurewise_center or featurewise_std_normalization or zca_whitening):
         mean = np.zeros_like(mean)
     if not featurewise_std_normalization or zca_whitening:
         std = np.ones_like(std)
-    whitening = _whitening(normalization, images, rescale, mean, zca_epsilon) if zca_whitening else None
+    whitening = _whitening(normalization, images, scale, mean, zca_epsilon) if zca_whitening else None
     return replace(
         normalization,
         standardization=Standardization(
-            rescale,
+            scale,
             samplewise_center or samplewise_std_normalization,
             samplewise_std_normalization,
             mean,
@@ -170,7 +172,7 @@ def _whitening(normalization, images, rescale, mean, epsilon):
         shape = "x".join(map(str, images.shape[1:]))
         raise UserError(
             f"augmentation.zca_whitening: pictures of {shape} need a matrix of {size:,} x {size:,}; "
-            f"it takes at most {LARGEST_WHITENING:,} values a picture"
+            f"it takes at most {LARGEST_WHITENING:,} values per picture"
         )
     log.info("zca_whitening: measuring %s images", f"{len(images):,}")
     products = np.zeros((size, size))

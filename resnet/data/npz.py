@@ -1,13 +1,16 @@
 """Arrays in a file: one .npz, read without pickle, or one of MATLAB's .mat."""
 
+from __future__ import annotations
+
 import logging
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from resnet.data.dataset import Split, make_dataset, source
+from resnet.data.dataset import Dataset, Split, make_dataset, source
 from resnet.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -18,7 +21,9 @@ UNREADABLE = (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.
 
 
 @source
-def npz(file="data.npz", test_split=0.2, *, seed=0, **options):
+def npz(
+    file: str | Path = "data.npz", test_split: float | None = 0.2, *, seed: int = 0, **options: Any
+) -> Dataset:
     """The arrays `x_train`, `y_train`, `x_test` and `y_test` of an .npz file, named as Keras names them.
 
     Images are uint8 `(N, H, W, C)` or `(N, H, W)`, labels integers `(N,)` or `(N, 1)` from 0; `class_names`
@@ -132,7 +137,7 @@ def _channels_first(first, second, last):
 
 
 def _class_names(path, arrays, splits):
-    """One a class. Raises UserError unless there are training images of each."""
+    """One per class. Raises UserError unless there are training images of each."""
     present = {part: set(split.labels.tolist()) for part, split in splits.items()}
     found = set.union(*present.values())
     largest = max(found)
@@ -141,7 +146,7 @@ def _class_names(path, arrays, splits):
         raise UserError(f"{path}: the labels are 1 to {largest}; expected them from 0: save y - 1")
     if len(names) < max(1 + largest, 2):
         raise UserError(
-            f"{path}: {len(names)} class_names for labels to {largest}; expected one a label, 2 or more"
+            f"{path}: {len(names)} class_names for labels to {largest}; expected one per label, 2 or more"
         )
     for part, classes in present.items():
         if unknown := sorted(classes - present["train"]):

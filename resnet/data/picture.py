@@ -1,8 +1,12 @@
 """From the file of a picture to its pixels."""
 
+from __future__ import annotations
+
 import logging
 import os
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -31,11 +35,17 @@ if has_heif := find_spec("pillow_heif") is not None:
     register_heif_opener()
 
 
-def log_doubt(path, doubt):
+def log_doubt(path: os.PathLike | str, doubt: str) -> None:
     log.warning("%s: %s", printable(path), doubt)
 
 
-def read_picture(path, image_size, channels, resize, doubt=log_doubt):
+def read_picture(
+    path: os.PathLike | str,
+    image_size: int | Sequence[int],
+    channels: int,
+    resize: str,
+    doubt: Callable[[Any, str], None] = log_doubt,
+) -> np.ndarray:
     """The picture in a file as uint8 `(H, W, C)`, upright by its EXIF data, on white where it is transparent.
 
     Of several frames or pages it is the first. 8 bits are taken as they are, 16 bits of colour by their
@@ -55,7 +65,7 @@ def read_picture(path, image_size, channels, resize, doubt=log_doubt):
         picture.draft(MODES[channels], (2 * max(height, width),) * 2)
         deep = ";16" in str(picture.tile)  # in the file; forgotten once it is loaded
         picture.load()
-        doubts = []
+        doubts: list[str] = []
         turn = _turn(picture, doubts.append)
         if picture.mode[0] in "IF":
             picture = Image.fromarray(_levels(picture, deep, doubts.append))
@@ -164,11 +174,11 @@ def _brightest(picture):
 
 def _nearly_black(bits):
     return (
-        f"{bits} bits a value, none above a sixteenth of their range: it is read nearly black; "
+        f"{bits} bits per value, none above a sixteenth of their range: it is read nearly black; "
         "if fewer bits are meant, save it in these, or as TIFF with MaxSampleValue"
     )
 
 
 def _first(value):
-    """Of tags that have a value a channel."""
+    """Of tags that have one value per channel."""
     return value[0] if isinstance(value, tuple) else value

@@ -1,9 +1,17 @@
 """What a network sees of pictures: one object for training, evaluation, prediction and export."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
-from resnet.augmentation.transform import Batch, none
+from resnet.augmentation.transform import Batch, Transform, none
 from resnet.data.normalization import Normalization, standardize
+
+if TYPE_CHECKING:
+    from resnet.data.dataset import Dataset
 
 
 class Preprocessing:
@@ -12,23 +20,37 @@ class Preprocessing:
     Args:
         normalization: of the training images, as `data.normalization` measures it.
         augment: an `augmentation.Transform`, or None.
-        num_classes: K, of the labels.
+        num_classes: K, of the labels; None for inference alone.
         seed: of the draws; equal seeds and steps draw the same.
     """
 
-    def __init__(self, normalization, augment=None, num_classes=None, seed=0):
+    def __init__(
+        self,
+        normalization: Normalization,
+        augment: Transform | None = None,
+        num_classes: int | None = None,
+        seed: int = 0,
+    ) -> None:
         self.normalization, self.augment = normalization, augment or none()
         self.num_classes, self.seed = num_classes, seed
 
     @classmethod
-    def of(cls, dataset, augment=None, seed=0):
+    def of(cls, dataset: Dataset, augment: Transform | None = None, seed: int = 0) -> Preprocessing:
         """For the training on `dataset`; what `augment` standardises is measured on its training images."""
         normalization, augment = dataset.normalization, augment or none()
         if augment.standardization:
             normalization = standardize(normalization, dataset.train.images, **augment.standardization)
         return cls(normalization, augment, dataset.num_classes, seed)
 
-    def training(self, images, labels, indices, step, epoch, replica=0):
+    def training(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        indices: tf.Tensor,
+        step: tf.Tensor,
+        epoch: tf.Tensor,
+        replica: tf.Tensor | int = 0,
+    ) -> Batch:
         """The Batch that the network sees in a training step.
 
         Args:
@@ -40,35 +62,43 @@ class Preprocessing:
         batch = self.augmented(images, labels, indices, step, epoch, replica)
         return batch._replace(images=self.normalization.standardize(batch.images))
 
-    def augmented(self, images, labels, indices, step, epoch, replica=0):
+    def augmented(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        indices: tf.Tensor,
+        step: tf.Tensor,
+        epoch: tf.Tensor,
+        replica: tf.Tensor | int = 0,
+    ) -> Batch:
         """As `training`, before the images are standardised: `pixels` makes them pictures again."""
         scaled = self.normalization.scale(tf.cast(images, tf.float32))
         batch = Batch(scaled, self.targets(labels), indices, epoch, self.normalization)
         seed = tf.random.experimental.stateless_fold_in(tf.stack([self.seed, step]), replica)
         return self.augment(batch, seed)
 
-    def pixels(self, images):
+    def pixels(self, images: tf.Tensor) -> tf.Tensor:
         """Images of `augmented`, as uint8."""
         pixels = tf.clip_by_value(tf.round(self.normalization.unscale(images)), 0.0, 255.0)
         return tf.cast(pixels, tf.uint8)
 
-    def evaluation(self, images, labels):
+    def evaluation(self, images: tf.Tensor, labels: tf.Tensor) -> Batch:
         """The Batch of images as they are, with their targets."""
         return Batch(self.inference(images), self.targets(labels), None, None)
 
-    def inference(self, images):
+    def inference(self, images: tf.Tensor) -> tf.Tensor:
         """float32 `(B, H, W, C)` of uint8 images, as evaluation and prediction see them."""
         return self.normalization(tf.cast(images, tf.float32))
 
-    def targets(self, labels):
+    def targets(self, labels: tf.Tensor) -> tf.Tensor:
         """float32 `(B, K)`, one-hot, of int labels `(B,)`."""
         return tf.one_hot(labels, self.num_classes)
 
-    def save(self, path):
+    def save(self, path: Path) -> None:
         """Write what `load` reads: all that inference needs."""
         self.normalization.save(path)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: Path) -> Preprocessing:
         """The Preprocessing of a finished run, for inference."""
         return cls(Normalization.load(path))

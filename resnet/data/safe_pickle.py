@@ -4,10 +4,13 @@ Admitting only NumPy's own functions would not do: they trust the flags and size
 So no function is called, and arrays are built here from their bytes.
 """
 
+from __future__ import annotations
+
 import pickle
 import pickletools
 from collections.abc import Callable
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,7 +27,7 @@ ADMITTED = """
 TYPES = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"}
 
 
-def load(path):
+def load(path: Path) -> dict[Any, Any]:
     """The dict in the pickle at `path`, with Python 2's strings as bytes; arrays cannot be written to.
 
     Raises UserError for a file that cannot be read, or that asks for anything else.
@@ -92,6 +95,9 @@ STAND_INS = {
 
 
 class _Unpickler(Unpickler):
+    append: Callable[[Any], None]  # both made by `load`, which then runs what is dispatched
+    stack: list[Any]
+
     dispatch: ClassVar[dict[int, Callable]] = {
         ord(opcode.code): Unpickler.dispatch[ord(opcode.code)]
         for opcode in pickletools.opcodes

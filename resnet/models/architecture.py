@@ -13,7 +13,15 @@ import keras
 
 from resnet.internals.keras import producer
 from resnet.models import names
-from resnet.models.layers import FusedBatchNormalization, IdentityShortcut, Repeat, SurvivalGates
+from resnet.models.attention import CBAM, SqueezeExcitation
+from resnet.models.layers import (
+    Dropout,
+    FusedBatchNormalization,
+    IdentityShortcut,
+    Repeat,
+    Scale,
+    SurvivalGates,
+)
 
 ROW, GAP, BOX, HEADER, TOP = 22, 10, 132, 22, 112  # pixels
 FILLS = {"conv": "#D6E8F5", "norm": "#EEEEEE", "shortcut": "#FBE3D2", "pool": "#DDF1E8", "dense": "#F5E3EE"}
@@ -70,7 +78,7 @@ def read(model):
 
 def _units(layers):
     """Layers by the blocks that they belong to, a range; by None where they name none."""
-    units = {}
+    units: dict[range | None, list[keras.Layer]] = {}
     for layer in layers:
         if not isinstance(layer, SurvivalGates):
             units.setdefault(names.place(layer.name).blocks, []).append(layer)
@@ -79,7 +87,7 @@ def _units(layers):
 
 def _count(units):
     """Blocks in their order, equal ones that follow each other counted."""
-    counted = []
+    counted: list[tuple[Block, int]] = []
     for unit in units.values():
         looped = isinstance(unit[0], Repeat)
         block, repeats = _block(unit[0].block.layers if looped else unit), unit[0].repeats if looped else 1
@@ -116,7 +124,7 @@ def _path(tensor, layers):
 
 def _ops(layers):
     """What the layers do; a ReLU shares the box of the normalisation before it."""
-    ops = []
+    ops: list[Op] = []
     for layer in layers:
         op = _op(layer)
         if op and op.label == "ReLU" and ops and ops[-1].label == "BN":
@@ -132,7 +140,7 @@ def _op(layer):
         case keras.layers.ZeroPadding2D():
             return None
         case keras.layers.Conv2D():
-            return Op(f"{_size(layer.kernel_size)} conv, {layer.filters}{_by(layer.strides)}", "conv")
+            return Op(f"{_size(layer.kernel_size)} conv, {_channels(layer)}{_by(layer.strides)}", "conv")
         case keras.layers.BatchNormalization() | FusedBatchNormalization():
             return Op("BN", "norm")
         case keras.layers.ReLU():
@@ -140,6 +148,22 @@ def _op(layer):
         case IdentityShortcut():
             padded = f"zero-pad to {layer.filters}" if layer.filters > layer.input.shape[-1] else "subsample"
             return Op(f"{padded}{_by((layer.strides,))}", "shortcut")
+        case Scale():
+            return Op("× learned factor", "norm")
+        case keras.layers.Activation():
+            return Op({"gelu": "GELU", "silu": "SiLU"}.get(layer.activation.__name__, "activation"), "norm")
+        case keras.layers.GroupNormalization():
+            return Op("group norm", "norm")
+        case keras.layers.LayerNormalization():
+            return Op("layer norm", "norm")
+        case CBAM():
+            return Op("CBAM", "norm")
+        case SqueezeExcitation():
+            return Op("SE", "norm")
+        case keras.layers.AveragePooling2D():
+            return Op(f"{_size(layer.pool_size)} average{_by(layer.strides)}", "pool")
+        case keras.layers.Concatenate():
+            return Op("append to input", "shortcut")
         case keras.layers.Multiply():
             return Op("× survival gate", "norm")
         case keras.layers.MaxPooling2D():
@@ -148,13 +172,18 @@ def _op(layer):
             return Op("global average", "pool")
         case keras.layers.Dense():
             return Op(f"dense, {layer.units:,}", "dense")
-        case keras.layers.Dropout():
+        case Dropout() | keras.layers.Dropout():
             return Op(f"dropout {layer.rate:g}", "norm")
     return Op(type(layer).__name__, "norm")
 
 
 def _size(size):
     return "×".join(map(str, size))
+
+
+def _channels(layer):
+    """As in ResNeXt's names, 32×4 for 32 groups of 4."""
+    return f"{layer.groups}×{layer.filters // layer.groups}" if layer.groups > 1 else layer.filters
 
 
 def _by(strides):

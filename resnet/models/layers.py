@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from functools import partial
 
 import keras
@@ -12,7 +13,7 @@ from resnet.internals.keras import own_variables
 
 COLLECTIVE_GROUP = 2**30  # far from the keys that tf.distribute counts up from 1
 COLLECTIVES = itertools.count(0, 2)  # the same in all workers, which build the same networks
-FEW_BLOCKS = 12  # up to which a loop would start no sooner; it costs 0.1 to 0.3 ms a block and step
+FEW_BLOCKS = 12  # up to which a loop would start no sooner; it costs 0.1 to 0.3 ms per block and step
 
 
 @keras.saving.register_keras_serializable("resnet")
@@ -24,7 +25,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     but for what `synchronize` says.
     """
 
-    collective = None  # numbers the sums over replicas, where `synchronize` asks for them
+    collective: int | None = None  # numbers the sums over replicas, where `synchronize` asks for them
 
     def add_weight(self, *args, **kwargs):
         # Replicas each see their own part of a batch: their moving statistics are averaged.
@@ -194,10 +195,70 @@ class IdentityShortcut(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("resnet")
+class Scale(keras.layers.Layer):
+    """A learned factor of its input, or one for each channel, which begins at `start`."""
+
+    def __init__(self, start=0.0, by_channel=False, **kwargs):
+        super().__init__(**kwargs)
+        self.start = start
+        self.by_channel = by_channel
+        self.factor_initializer = keras.initializers.Constant(start)
+
+    def build(self, input_shape):
+        shape = input_shape[-1:] if self.by_channel else (1,)
+        self.factor = self.add_weight(name="factor", shape=shape, initializer=self.factor_initializer)
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start, "by_channel": self.by_channel}
+
+
+@keras.saving.register_keras_serializable("resnet")
+class Dropout(keras.layers.Layer):
+    """`keras.layers.Dropout` whose random state is a weight, so that each block of a loop has its own."""
+
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+
+    @staticmethod
+    def state_initializer(shape, dtype=None):
+        return keras.random.randint(shape, 0, 2**30, dtype=dtype)
+
+    def build(self, input_shape):
+        self.state = self.add_weight(
+            name="state",
+            shape=(2,),
+            dtype="int32",
+            initializer=self.state_initializer,
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+
+    def call(self, inputs, training=False):
+        if not training or not self.rate:
+            return inputs
+        draws = tf.random.stateless_uniform(tf.shape(inputs), self.state.value)
+        self.state.assign_add([0, 1])
+        return tf.where(draws < self.rate, tf.zeros_like(inputs), inputs / (1 - self.rate))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate}
+
+
+@keras.saving.register_keras_serializable("resnet")
 class SurvivalGates(keras.layers.Layer):
     """Which blocks survive this training step (stochastic depth, Huang et al. 2016, section 3).
 
-    Gives one gate a block, `(blocks, 1, 1, 1)`: in training 1 with the chance of `survival` and else 0,
+    Gives one gate per block, `(blocks, 1, 1, 1)`: in training 1 with the chance of `survival` and else 0,
     drawn anew each step; in inference that chance. The input only says where in a network it stands.
     """
 
@@ -281,10 +342,11 @@ class Repeat(keras.layers.Layer):
                     self.add_weight(
                         name=f"{layer.name}_{variable.name}",
                         shape=(self.repeats, *variable.shape),
-                        initializer=_stacked(getattr(layer, f"{variable.name}_initializer"), self.repeats),
+                        initializer=_stacked(_initializer(layer, variable), self.repeats),
                         regularizer=variable.regularizer,
                         trainable=trained,
-                        aggregation="none" if trained else "mean",
+                        dtype=variable.dtype,
+                        aggregation=variable.aggregation,
                         autocast=False,
                     )
 
@@ -310,7 +372,7 @@ class Repeat(keras.layers.Layer):
             )
 
         if self.recompute:  # two at once: one is run again while the gradients of the one after are under way
-            loop = partial(_recomputed_loop, at_once=1 if self._is_summed() else 2)
+            loop: Callable = partial(_recomputed_loop, at_once=1 if self._is_summed() else 2)
         elif self.repeats <= FEW_BLOCKS and not self._is_summed():
             loop = _written_out
         else:
@@ -343,6 +405,10 @@ class Repeat(keras.layers.Layer):
     def from_config(cls, config):
         block = keras.saving.deserialize_keras_object(config["block"])
         return cls(**{**config, "block": block})
+
+
+def _initializer(layer, variable):
+    return keras.initializers.get(getattr(layer, f"{variable.name}_initializer"))
 
 
 def _stacked(initializer, repeats):

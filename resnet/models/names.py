@@ -43,5 +43,7 @@ def in_block(path, stage, number):
 def place(name):
     """The Place that a layer's name says."""
     found = NAME.fullmatch(name)
-    number, first, last = (found[key] and int(found[key]) for key in ("stage", "first", "last"))
-    return Place(found["part"], number, first and range(first, (last or first) + 1), found["operation"])
+    assert found, f"a layer's name is one line, not {name!r}"
+    number, first, last = (int(found[key]) if found[key] else None for key in ("stage", "first", "last"))
+    numbers = range(first, (last or first) + 1) if first else None
+    return Place(found["part"], number, numbers, found["operation"])

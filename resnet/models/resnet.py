@@ -16,6 +16,7 @@ from resnet.options import with_options_of
 from resnet.rules import blocks_per_stage
 
 STRIDES = (1, 1, 2, 2)
+RESIDUAL = ("shortcut", "zero_init", "rezero", "attention", "attention_reduction", "survival")
 
 
 @with_options_of(Style, without=("strided_conv",))
@@ -28,7 +29,7 @@ def resnet_v1(
     survival=1.0,
     stage="looped",
     recompute=False,
-    **style,
+    **options,
 ):
     """ResNet of depth 6n+2: basic blocks in three stages of `filters`.
 
@@ -36,7 +37,7 @@ def resnet_v1(
     `(N, H, W, C)` to logits `(N, num_classes)`. `survival`, `stage` and `recompute` are those of
     `blocks.stages`, all others those of `Style`. Raises ValueError for a depth that is not 6n+2.
     """
-    n, style = blocks_per_stage(depth, 6), Style(**style)
+    n, style = blocks_per_stage(depth, 6), Style(**options)
     inputs = keras.Input(input_shape, name="images")
     x = stem(inputs, filters[0], strides[0], style)
     block = partial(blocks.postactivation_block, style=style)
@@ -46,7 +47,7 @@ def resnet_v1(
     return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"{name}_{depth}")
 
 
-@with_options_of(resnet_v1, without=("shortcut", "zero_init", "survival"))
+@with_options_of(resnet_v1, without=RESIDUAL)
 def plain(input_shape, num_classes, depth=20, **options):
     """`resnet_v1` without its shortcuts (He et al. 2015, section 4.2), with its other options."""
     return resnet_v1(input_shape, num_classes, depth, shortcut="none", **options)
@@ -58,26 +59,27 @@ def resnet_v2(
     num_classes,
     depth=29,
     filters=(16, 64, 128),
+    out_filters=(64, 128, 256),
     strides=STRIDES,
     survival=1.0,
     stage="looped",
     recompute=False,
-    **style,
+    **options,
 ):
-    """Pre-activation ResNet of depth 9n+2: bottlenecks of `filters` with 64, 128 and 256 out.
+    """Pre-activation ResNet of depth 9n+2: bottlenecks of `filters`, which end in `out_filters`.
 
     He et al. 2016, where the filters are 16, 32 and 64; the default is the Keras example's. `strides` are
     those of the stem and of each stage. Maps float images `(N, H, W, C)` to logits `(N, num_classes)`.
     `survival`, `stage` and `recompute` are those of `blocks.stages`, all others those of `Style`. Raises
     ValueError for a depth that is not 9n+2.
     """
-    n, style = blocks_per_stage(depth, 9), Style(**style)
+    n, style = blocks_per_stage(depth, 9), Style(**options)
     inputs = keras.Input(input_shape, name="images")
     x = stem(inputs, 16, strides[0], style)
     block = partial(blocks.preactivation_block, style=style)
     wanted = [
         Stage(partial(blocks.bottleneck, f, out, style), n, s)
-        for f, out, s in zip(filters, (64, 128, 256), strides[1:], strict=True)
+        for f, out, s in zip(filters, out_filters, strides[1:], strict=True)
     ]
     x = blocks.stages(
         x,
@@ -88,11 +90,11 @@ def resnet_v2(
         stage=stage,
         recompute=recompute,
     )
-    x = blocks.relu(style.norm(x, "final_bn"), "final_relu")
+    x = style.activate(style.normalize(x, "final"), "final")
     return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"resnet_v2_{depth}")
 
 
 def stem(x, filters, strides, style):
-    """The first 3x3 convolution with its BN and ReLU."""
+    """The first 3x3 convolution with its normalisation and activation."""
     x = style.conv(x, filters, 3, strides, name="stem_conv")
-    return blocks.relu(style.norm(x, "stem_bn"), "stem_relu")
+    return style.activate(style.normalize(x, "stem"), "stem")

@@ -15,32 +15,42 @@ CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 1
 FILTERS = (64, 128, 256, 512, 512)
 
 
-@with_options_of(Style, without=("shortcut", "zero_init", "padding", "strided_conv"))
-def vgg(input_shape, num_classes, depth=16, head="cifar", batch_norm=True, dropout=0.5, **style):
+@with_options_of(
+    Style,
+    without=(
+        "shortcut",
+        "zero_init",
+        "rezero",
+        "attention",
+        "attention_reduction",
+        "padding",
+        "strided_conv",
+    ),
+)
+def vgg(input_shape, num_classes, depth=16, head="cifar", dropout=0.5, **options):
     """VGG of depth 11, 13, 16 or 19: five stages of 3x3 convolutions, each ended by a max pool.
 
     `head` is `cifar` (global average pool, one dense layer) or `imagenet` (dense layers of 4,096, 4,096
-    and `num_classes`, the first two with `dropout`). `batch_norm` is not in the paper; without it the deeper
-    ones hardly start to train. Maps float images `(N, H, W, C)` to logits `(N, num_classes)`. All
-    other options are those of `Style`. Raises ValueError for another depth or head.
+    and `num_classes`, the first two with `dropout`). The paper has no `norm`; without
+    it the deeper ones hardly start to train. Maps float images `(N, H, W, C)` to logits `(N, num_classes)`.
+    All other options are those of `Style`. Raises ValueError for another depth or head.
     """
     blocks.one_of("depth", depth, *CONVOLUTIONS)
     blocks.one_of("head", head, "cifar", "imagenet")
-    style = Style(**style)
+    style = Style(**options)
     x = inputs = keras.Input(input_shape, name="images")
     for number, (filters, count) in enumerate(zip(FILTERS, CONVOLUTIONS[depth], strict=True), 1):
         for i in range(1, count + 1):
             name = f"stage{number}_conv{i}"
             x = style.conv(x, filters, 3, name=name)
-            x = style.norm(x, f"{name}_bn") if batch_norm else x
-            x = blocks.relu(x, f"{name}_relu")
+            x = style.activate(style.normalize(x, name), name)
         x = keras.layers.MaxPooling2D(2, padding="same", name=f"stage{number}_pool")(x)
     if head == "imagenet":
         x = keras.layers.Flatten(name="flatten")(x)
         for i in (1, 2):
             x = keras.layers.Dense(
                 4096,
-                activation="relu",
+                activation=style.activation,
                 kernel_initializer="he_normal",
                 kernel_regularizer=style.regularizer,
                 name=f"dense{i}",

@@ -4,13 +4,18 @@ Runs that differ only in their seed are one group. Only finished runs count; eve
 are ranked by validation accuracy where all of them have it, so that the test images rank nothing.
 """
 
+from __future__ import annotations
+
 import csv
 import math
 import string
 import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import combinations, product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -20,6 +25,9 @@ from resnet.report import statistics
 from resnet.report.statistics import NoVerdict
 from resnet.run.directory import RunDirectory, flat
 from resnet.run.record import SPLITS, as_text, is_share
+
+if TYPE_CHECKING:
+    from resnet.report.walk import Walk
 
 METRICS = ("validation/accuracy", "test/accuracy", "test/loss", "train/accuracy")
 DECIDING = METRICS[:2]
@@ -38,7 +46,7 @@ class Run:
     Raises one of `UNREADABLE` where a file of it cannot be read.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory: Path) -> None:
         files = RunDirectory(directory)
         self.directory, self.epochs = directory, files.epochs()
         self.config = choices(files.config())
@@ -54,22 +62,22 @@ class Run:
         self.metrics = {k: v for k, v in known.items() if v is not None and math.isfinite(v)}
 
     @property
-    def setting(self):
+    def setting(self) -> tuple[tuple[str, str], ...]:
         """The configuration without its seed, for equality."""
         return tuple(sorted((key, str(value)) for key, value in self.config.items()))
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         return self.status == "finished"
 
     @property
-    def why_left_out(self):
+    def why_left_out(self) -> str:
         count = len(self.epochs)
         state = f"{self.status} after {count} epoch{'' if count == 1 else 's'}"
         return f"{state}: {self.error.splitlines()[0]}" if self.error else state
 
     @cached_property
-    def outcomes(self):
+    def outcomes(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """By split: the indices of its images, rising, their labels, and which were classified correctly.
 
         All `(N,)`. From predictions.npz, which holds `test_index` int32 `(N,)`, `test_label` int32 `(N,)` and
@@ -98,33 +106,33 @@ class Group:
 
     letter = label = ""
 
-    def __init__(self, runs):
+    def __init__(self, runs: list[Run]) -> None:
         self.runs = runs
         self.finished = [run for run in runs if run.finished]
         self.counted = self.finished or runs
 
-    def values(self, metric):
+    def values(self, metric: str) -> dict[int, float]:
         """Seed -> value. A seed that ran more than once counts once, by its mean: it is one draw."""
-        by_seed = {}
+        by_seed: dict[int, list[float]] = {}
         for run in self.counted:
             if metric in run.metrics:
                 by_seed.setdefault(run.seed, []).append(run.metrics[metric])
         return {seed: float(np.mean(values)) for seed, values in by_seed.items()}
 
-    def summary(self, metric):
+    def summary(self, metric: str) -> statistics.Summary | None:
         """The Summary of one metric; None where it was not measured."""
         values = list(self.values(metric).values())
         return statistics.summary(values) if values else None
 
-    def has(self, metric):
+    def has(self, metric: str) -> bool:
         return all(metric in run.metrics for run in self.counted)
 
     @property
-    def where(self):
+    def where(self) -> str:
         return self.runs[0].directory.as_posix() + (f" +{len(self.runs) - 1}" if len(self.runs) > 1 else "")
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"{self.letter} ({self.label})" if len(self.label) <= LONG else self.letter
 
 
@@ -136,19 +144,19 @@ class Comparison:
     best was chosen by the same values, so its pairs alone would be a family picked for its differences.
     """
 
-    def __init__(self, runs, notes=(), all_pairs=False):
+    def __init__(self, runs: list[Run], notes: Sequence[str] = (), all_pairs: bool = False) -> None:
         self.runs, self.keys = runs, differing(runs)
         measured = dict.fromkeys(name for run in runs for name in run.metrics)
         own = [name for name in measured if name not in METRICS and not name.endswith("/loss")]
         self.metrics = [name for name in (*METRICS, *own) if name in measured]
-        groups = {}
+        by_setting: dict[tuple[tuple[str, str], ...], list[Run]] = {}
         for run in runs:
-            groups.setdefault(run.setting, []).append(run)
-        groups = [Group(members) for members in groups.values()]
+            by_setting.setdefault(run.setting, []).append(run)
+        groups = [Group(members) for members in by_setting.values()]
         judged = [group for group in groups if group.finished] or groups
         self.metric = next((m for m in DECIDING if all(group.has(m) for group in judged)), DECIDING[-1])
         self.groups = sorted(groups, key=self._rank)
-        for letter, group in zip(_letters(), self.groups, strict=False):
+        for letter, group in zip(letters(), self.groups, strict=False):
             group.letter, group.label = letter, self._label(group)
         self.ranking = self._ranking([group for group in judged if not group.has(DECIDING[0])])
         self.heading, self.verdicts = self._judge(all_pairs)
@@ -175,17 +183,17 @@ class Comparison:
     def _judge(self, all_pairs):
         """A heading, and a sentence for each pair that is shown."""
         contenders = [group for group in self.groups if group.finished and group.values(self.metric)]
-        sentences = verdicts(list(combinations(contenders, 2)), self.metric)
+        found = verdicts(list(combinations(contenders, 2)), self.metric)
         shown = [
-            sentence
-            for (first, _), sentence in sentences.items()
+            verdict.text
+            for (first, _), verdict in found.items()
             if all_pairs or len(contenders) <= FEW or first is contenders[0]
         ]
         heading = f"Verdicts on {words(self.metric)} at 95%"
-        if len(sentences) > 1:
+        if len(found) > 1:
             heading += ", by Holm's correction over all pairs (± is of each pair alone)"
-        if len(shown) < len(sentences):
-            heading += f"; the best beside the others, --all-pairs shows all {len(sentences)}"
+        if len(shown) < len(found):
+            heading += f"; the best beside the others, --all-pairs shows all {len(found)}"
         return heading, shown
 
     def _remarks(self):
@@ -203,7 +211,7 @@ class Comparison:
         if watched := [g.letter for g in self.groups if g.runs[0].watched.startswith("test/")]:
             yield f"{', '.join(watched)}: trained watching the test images, which flatters the test accuracy"
 
-    def table(self):
+    def table(self) -> tuple[list[str], list[list[str]]]:
         """Headings, and a list of texts for each group."""
         columns = [column for metric in self.metrics for column in self._columns(metric)]
         headings = [
@@ -237,20 +245,31 @@ class Comparison:
             yield "95% interval", lambda group: interval(group.summary(metric)) if group.finished else NOTHING
 
 
-def verdicts(pairs, metric):
-    """Pair of Groups -> verdict in words, for pairs that were chosen before any value was seen.
+class Verdict(NamedTuple):
+    """Of a pair of Groups, in words; where it could be tested, with the Difference and its corrected p."""
+
+    text: str
+    difference: statistics.Difference | None = None
+    p: float | None = None
+
+
+def verdicts(pairs: Sequence[tuple[Group, Group]], metric: str) -> dict[tuple[Group, Group], Verdict]:
+    """Pair of Groups -> Verdict, for pairs that were chosen before any value was seen.
 
     They are one family: Holm's correction is over all of them that can be tested.
     """
     found, why_not = {}, {}
     for pair in pairs:
+        first, second = pair
         try:
-            found[pair] = _test(*pair, metric)
+            found[pair] = _test(first, second, metric)
         except NoVerdict as reason:
-            why_not[pair] = f"{pair[0].name} and {pair[1].name}: no verdict, {reason}"
+            why_not[pair] = Verdict(f"{first.name} and {second.name}: no verdict, {reason}")
     adjusted = statistics.holm([difference.p for difference in found.values()])
     judged = {
-        pair: statistics.verdict(pair[0].name, pair[1].name, difference, p, len(found))
+        pair: Verdict(
+            statistics.verdict(pair[0].name, pair[1].name, difference, p, len(found)), difference, p
+        )
         for (pair, difference), p in zip(found.items(), adjusted, strict=True)
     }
     return {pair: (judged | why_not)[pair] for pair in pairs}
@@ -272,13 +291,13 @@ def _test(first, second, metric):
     return statistics.mcnemar(first_right, second_right)
 
 
-def _letters():
+def letters() -> Iterator[str]:
     """A to Z, then AA, AB and so on."""
     for length in range(1, 4):
         yield from map("".join, product(string.ascii_uppercase, repeat=length))
 
 
-def read(directories):
+def read(directories: Iterable[Path]) -> tuple[list[Run], list[str]]:
     """The runs in and below `directories`, each once, and a text for each that cannot be read."""
     configs = {path.resolve(): path for top in directories for path in top.rglob(".hydra/config.yaml")}
     runs, unreadable = [], []
@@ -293,7 +312,7 @@ def read(directories):
     return runs, unreadable
 
 
-def choices(config):
+def choices(config: Mapping[str, Any]) -> dict[str, Any]:
     """`{"model": {"_target_": "a.b", "depth": 20}}` as `{"model": "b", "model.depth": 20}`."""
     values = {}
     for key, value in flat(config).items():
@@ -303,7 +322,7 @@ def choices(config):
     return values
 
 
-def differing(runs):
+def differing(runs: Sequence[Run]) -> list[str]:
     """Keys of the configurations whose values differ.
 
     A key that some runs lack counts unless another choice at a node above it explains that.
@@ -318,37 +337,37 @@ def differing(runs):
     return [key for key in keys if key in several]
 
 
-def short(keys):
+def short(keys: Sequence[str]) -> list[str]:
     """The last part of each key where it tells it from the others."""
     last = [key.rpartition(".")[2] for key in keys]
     return [name if last.count(name) == 1 else key for name, key in zip(last, keys, strict=True)]
 
 
-def words(metric):
+def words(metric: str) -> str:
     return metric.replace("/", " ")
 
 
-def centre(found, metric):
+def centre(found: statistics.Summary | None, metric: str) -> str:
     """`91.20% ± 0.31` for an accuracy, `0.4210 ± 0.0123` for a loss."""
     if found is None:
         return NOTHING
     text = as_text(metric, found.mean)
-    if found.n == 1:
+    if found.deviation is None:
         return text
     return f"{text} ± {100 * found.deviation:.2f}" if is_share(metric) else f"{text} ± {found.deviation:.4f}"
 
 
-def interval(found):
+def interval(found: statistics.Summary | None) -> str:
     """`90.43–91.97%`."""
     return NOTHING if found is None or found.low is None else f"{100 * found.low:.2f}–{found.high:.2%}"
 
 
-def span(counts):
+def span(counts: Iterable[int]) -> str:
     low, *_, high = sorted([*counts] * 2)
     return str(low) if low == high else f"{low}–{high}"
 
 
-def report(comparison, output):
+def report(comparison: Comparison, output: Path) -> None:
     """Show a comparison; write its text, its numbers and its picture to the directory `output`."""
     show(comparison)
     output.mkdir(parents=True, exist_ok=True)
@@ -358,7 +377,7 @@ def report(comparison, output):
     print(f"\nin {output}: comparison.csv, comparison.md, comparison.png")
 
 
-def show(comparison):
+def show(comparison: Comparison | Walk) -> None:
     """Print the table, which a terminal folds where it is too wide, and what follows from it."""
     from rich.console import Console
     from rich.table import Table
@@ -381,7 +400,7 @@ def _blocks(comparison):
     return [(heading, texts) for heading, texts in blocks if texts]
 
 
-def write_markdown(path, comparison):
+def write_markdown(path: Path, comparison: Comparison | Walk) -> None:
     headings, rows = comparison.table()
     cells = [[text.replace("|", r"\|") for text in row] for row in (headings, *rows)]
     lines = [cells[0], ["---"] * len(headings), *cells[1:]]
@@ -391,8 +410,8 @@ def write_markdown(path, comparison):
     path.write_text(text, "utf-8")
 
 
-def write_csv(path, comparison):
-    """A row a run, with numbers in full."""
+def write_csv(path: Path, comparison: Comparison) -> None:
+    """One row per run, with numbers in full."""
     keys = comparison.keys
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -407,7 +426,7 @@ def write_csv(path, comparison):
                 )
 
 
-def draw(path, comparison):
+def draw(path: Path, comparison: Comparison) -> None:
     """The seeds, intervals and curves of all groups in one picture."""
     from resnet.report import figures
 

@@ -1,5 +1,10 @@
 """What a trained network says of images, and how well."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import tensorflow as tf
 from scipy import special
@@ -12,11 +17,19 @@ from sklearn.metrics import (
 )
 from tqdm import tqdm
 
+if TYPE_CHECKING:
+    import keras
+
+    from resnet.data.dataset import Split
+    from resnet.data.preprocessing import Preprocessing
+
 BATCH = 500
 BINS = 15
 
 
-def logits(model, images, preprocessing, flip=False):
+def logits(
+    model: keras.Model, images: np.ndarray | Split, preprocessing: Preprocessing, flip: bool = False
+) -> np.ndarray:
     """float32 `(N, K)` of uint8 images `(N, H, W, C)`, or of a Split. Shows a bar on a terminal.
 
     `flip` gives the logarithm of the mean of the probabilities of each image and its mirror.
@@ -40,20 +53,22 @@ def logits(model, images, preprocessing, flip=False):
     return np.concatenate(parts)
 
 
-def softmax(logits):
+def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities `(N, K)` of logits `(N, K)`."""
     return special.softmax(logits.astype(np.float32), axis=1)
 
 
-def predict(model, images, preprocessing, flip=False):
+def predict(
+    model: keras.Model, images: np.ndarray | Split, preprocessing: Preprocessing, flip: bool = False
+) -> np.ndarray:
     """Probabilities float32 `(N, K)` of images as `logits` takes them."""
     return softmax(logits(model, images, preprocessing, flip))
 
 
-def score(probabilities, labels, class_names):
+def score(probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     """Figures of merit of probabilities `(N, K)` against labels `(N,)`, as plain numbers and lists.
 
-    `cross_entropy` is in nats an image, without weight decay. `top5_accuracy` is None below six classes.
+    `cross_entropy` is in nats per image, without weight decay. `top5_accuracy` is None below six classes.
     """
     classes = np.arange(len(class_names))
     predicted = probabilities.argmax(1)
@@ -77,7 +92,7 @@ def score(probabilities, labels, class_names):
     }
 
 
-def confusion(probabilities, labels):
+def confusion(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Counts `(K, K)`: true classes down, predicted ones across."""
     return confusion_matrix(labels, probabilities.argmax(1), labels=np.arange(probabilities.shape[1]))
 
@@ -88,7 +103,7 @@ def _distributions(probabilities):
     return probabilities / probabilities.sum(1, keepdims=True)
 
 
-def calibration_error(probabilities, labels, bins=BINS):
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
     """Expected calibration error: mean gap between confidence and accuracy over bins of equal width.
 
     Guo et al. 2017, equation 3; a bin is open below and closed above.

@@ -5,10 +5,14 @@ from any thread. Colours are those of Okabe and Ito (2008), which colour-blind r
 differ in their dashes too. Names stand there as they are: a `$` in them begins no formula.
 """
 
+from __future__ import annotations
+
 import io
 import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from textwrap import fill
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 from matplotlib import rc_context, rcParamsDefault
@@ -19,16 +23,22 @@ from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 from resnet.report.statistics import summary
 from resnet.run.record import is_share
 
+if TYPE_CHECKING:
+    from resnet.data.dataset import Split
+    from resnet.report.walk import Gain
+
+P = ParamSpec("P")
+T = TypeVar("T")
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
 SPLITS = {"train": (BLUE, "-"), "validation": (GREEN, "-."), "test": (ORANGE, "--")}
 NAMED_CLASSES = 20  # more of them leave no room for a number in each cell of a confusion matrix
 
 
-def own_style(draw):
+def own_style(draw: Callable[P, T]) -> Callable[P, T]:
     """A decorator: what is drawn looks the same everywhere, whatever the user's matplotlibrc says."""
 
     @wraps(draw)
-    def drawn(*args, **options):
+    def drawn(*args: P.args, **options: P.kwargs) -> T:
         defaults = {name: value for name, value in rcParamsDefault.items() if not name.startswith("backend")}
         with rc_context(defaults):
             return draw(*args, **options)
@@ -37,10 +47,10 @@ def own_style(draw):
 
 
 @own_style
-def curves(epochs, title=""):
+def curves(epochs: Sequence[Mapping[str, float]], title: str = "") -> Figure:
     """Loss and every metric of the splits by epoch, the learning rate, and the factors it is a product of.
 
-    `epochs` are dicts of floats by path, one an epoch, as metrics.csv has them.
+    `epochs` are dicts of floats by path, one per epoch, as metrics.csv has them.
     """
     names = [name for name in _metrics(epochs) if name != "loss"]
     rows = math.ceil((len(names) + 3) / 2)
@@ -86,13 +96,13 @@ def _draw_metric(axes, epochs, name):
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
 
 
-def series(epochs, name):
+def series(epochs: Sequence[Mapping[str, float]], name: str) -> np.ndarray:
     """Epochs and values `(n,)` of one column, where it was measured."""
     points = [(e["epoch"], e[name]) for e in epochs if np.isfinite(e.get(name, np.nan))]
     return np.array(points).reshape(-1, 2).T
 
 
-def samples(split, class_names, rows=10, columns=10):
+def samples(split: Split, class_names: Sequence[str], rows: int = 10, columns: int = 10) -> np.ndarray:
     """Indices of `rows * columns` images of a Split for `grid`, as many of each class as can be.
 
     With no more than `rows` classes a row holds one class.
@@ -103,8 +113,8 @@ def samples(split, class_names, rows=10, columns=10):
 
 
 @own_style
-def grid(images, captions, title="", columns=10):
-    """Images uint8 `(N, H, W, C)` with a caption above each, `columns` a row."""
+def grid(images: np.ndarray, captions: Sequence[str], title: str = "", columns: int = 10) -> Figure:
+    """Images uint8 `(N, H, W, C)` with a caption above each, `columns` per row."""
     height, width = images.shape[1:3]
     rows, lines = -(-len(images) // columns), max(caption.count("\n") for caption in captions) + 1
     # One picture of all: a hundred axes would take seconds to draw.
@@ -126,12 +136,12 @@ def grid(images, captions, title="", columns=10):
     return figure
 
 
-def short(name, width=14):
+def short(name: str, width: int = 14) -> str:
     """A class name that fits above an image."""
     return name if len(name) <= width else f"{name[: width - 1]}…"
 
 
-def label_caption(label, class_names):
+def label_caption(label: np.ndarray, class_names: Sequence[str]) -> str:
     """What a label row `(K,)`, one-hot or mixed, says: `cat`, or `cat 70%` above `dog 30%`."""
     classes = np.argsort(-label, kind="stable")[:2]
     if label[classes[0]] > 0.995:
@@ -140,7 +150,9 @@ def label_caption(label, class_names):
 
 
 @own_style
-def mistakes(split, probabilities, class_names, rows=5, columns=8):
+def mistakes(
+    split: Split, probabilities: np.ndarray, class_names: Sequence[str], rows: int = 5, columns: int = 8
+) -> Figure:
     """The images of a Split whose true class was given the least probability `(N, K)`, the worst first."""
     labels = split.labels
     predicted = probabilities.argmax(1)
@@ -161,7 +173,7 @@ def mistakes(split, probabilities, class_names, rows=5, columns=8):
 
 
 @own_style
-def confusion(matrix, class_names):
+def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     """A confusion matrix of counts `(K, K)`, true classes down and predicted ones across.
 
     Colour is an error's share of its true class; the diagonal, which would drown them, is grey. Up to
@@ -182,7 +194,8 @@ def confusion(matrix, class_names):
     accuracy = np.trace(matrix) / max(matrix.sum(), 1)
     axes.set_title(f"confusion of {matrix.sum():,} images, accuracy {accuracy:.2%}")
     if named:
-        _count_cells(axes, matrix, picture.norm(errors).filled(0) > 0.5, class_names)
+        dark = np.ma.filled(picture.norm(errors), 0) > 0.5
+        _count_cells(axes, matrix, dark, class_names)
         bar = figure.colorbar(picture, fraction=0.04, label="share of the true class")
     else:
         bar = figure.colorbar(picture, fraction=0.04, label="share of the true class", location="left")
@@ -193,11 +206,13 @@ def confusion(matrix, class_names):
 
 
 @own_style
-def compare(groups, metric):
+def compare(
+    groups: Sequence[tuple[str, str, Sequence[Sequence[Mapping[str, float]]], list[float]]], metric: str
+) -> Figure:
     """Groups of runs: each seed and the 95% interval of the mean, and curves by epoch.
 
     `groups` are tuples: a letter, a label, the runs as `curves` takes each, and the values of `metric`, such
-    as `validation/accuracy`, one a seed. A group has its own colour, dashes and marker, and its row where
+    as `validation/accuracy`, one per seed. A group has its own colour, dashes and marker, and its row where
     the seeds are. Curves are the mean of its runs, with a band to their extremes; those of images held out
     are of the split of `metric`, or of the other one in runs that did not measure it by epoch.
     """
@@ -231,6 +246,36 @@ def compare(groups, metric):
     return figure
 
 
+def walk(rows: Sequence[tuple[str, Gain | None, Gain | None]], start: str, end: str, what: str) -> Figure:
+    """What each change of a recipe brings: on the way from `start` to `end`, and where the end lacks it.
+
+    `rows` are tuples: the change, and two gains or None, see `report.walk.Gain`. Points are filled where the
+    change is told apart from nothing.
+    """
+    figure = Figure((9, 2 + 0.6 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    kinds = (("added on the way", BLUE, "o", -0.14), (f"{end} with it and without", ORANGE, "s", 0.14))
+    axes.axvline(0, color=GREY, lw=1)
+    for i, (label, colour, marker, offset) in enumerate(kinds):
+        for y, (_, *gains) in enumerate(rows):
+            if (gain := gains[i]) is None:
+                continue
+            place = y + offset
+            if gain.low is not None and gain.high is not None:
+                axes.plot([100 * gain.low, 100 * gain.high], [place] * 2, "|-", color=colour, lw=1.5)
+            face = colour if gain.sure else "white"
+            axes.plot(100 * gain.estimate, place, marker, color=colour, mfc=face, ms=8, mew=1.5)
+        axes.plot([], [], f"{marker}-", color=colour, label=label)
+    axes.plot([], [], "o", color=GREY, mfc="white", label="open: not told apart")
+    axes.set_yticks(range(len(rows)), [change for change, *_ in rows])
+    axes.set(xlabel=f"points of {what}, 95% interval", ylim=(len(rows) - 0.5, -0.5))
+    axes.set_title(f"what each change brings, from {start} to {end}", parse_math=False)
+    axes.grid(alpha=0.3, axis="x")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower left", frameon=False, ncols=3)
+    return figure
+
+
 def _style(i):
     """Colour, dashes and marker of the i-th group: 35 of them differ, in black and white 20."""
     colours = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
@@ -243,7 +288,7 @@ def _style(i):
 
 
 def _seeds(axes, groups, metric):
-    """A row a group: its seeds as points, below them the mean and its 95% interval."""
+    """One row per group: its seeds as points, below them the mean and its 95% interval."""
     for i, (_, _, _, values) in enumerate(groups):
         style = _style(i)
         point = {"color": style["color"], "marker": style["marker"], "ls": "", "label": "a seed"}
@@ -278,7 +323,7 @@ def _mean_and_band(axes, runs, label, style):
 
 
 @own_style
-def png(figure, dpi=120):
+def png(figure: Figure, dpi: int = 120) -> bytes:
     """The figure as the bytes of a PNG file."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=dpi, bbox_inches="tight")

@@ -1,14 +1,25 @@
 """The pictures that a run leaves in its directory and shows in TensorBoard, as PNG by name."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import tensorflow as tf
 
 from resnet.report import evaluation, figures
 from resnet.run.record import flat
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from resnet.data.dataset import Split
+    from resnet.training.trainer import Trainer
+
 OF_PREDICTIONS = ("confusion", "mistakes")
 
 
-def of_data(trainer):
+def of_data(trainer: Trainer) -> dict[str, bytes]:
     """`samples`, training images of every class, and `augmented`, the same as a first step sees them."""
     dataset, preprocessing = trainer.dataset, trainer.preprocessing
     chosen = figures.samples(dataset.train, dataset.class_names)
@@ -24,12 +35,12 @@ def of_data(trainer):
     }
 
 
-def of_history(history, title):
+def of_history(history: Sequence[Mapping[str, Any]], title: str) -> dict[str, bytes]:
     """`curves` of a Trainer's history."""
     return {"curves": figures.png(figures.curves([flat(record) for record in history], title))}
 
 
-def of_predictions(probabilities, split, class_names):
+def of_predictions(probabilities: np.ndarray, split: Split, class_names: Sequence[str]) -> dict[str, bytes]:
     """`confusion` and `mistakes` of probabilities `(N, K)` for a Split."""
     matrix = evaluation.confusion(probabilities, split.labels)
     return {

@@ -1,6 +1,10 @@
 """Whether several seeds of a paper's recipe met the figure that it published."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from resnet.report import comparison, statistics
 from resnet.run.directory import RunDirectory
@@ -27,13 +31,13 @@ class Row:
     margin: float
 
 
-def departures(overrides):
+def departures(overrides: Iterable[str]) -> list[str]:
     """Those of a command's overrides that make another recipe of a row's."""
     keys = {override: override.lstrip("+~").partition("=")[0].partition("@")[0] for override in overrides}
     return [text for text, key in keys.items() if not any(f"{key}.".startswith(f"{n}.") for n in NEUTRAL)]
 
 
-def report(row, directory, changed=()):
+def report(row: Row, directory: Path, changed: Sequence[str] = ()) -> list[str]:
     """The finding of the runs below `directory` in sentences; `changed` is what makes theirs another recipe.
 
     Of the paper it speaks only where recipe and data are the paper's.
@@ -50,12 +54,12 @@ def report(row, directory, changed=()):
     if not why:
         found = statistics.reproduction(values, row.published, row.margin)
         return [f"{row.source}, {row.computed}", str(found), *notes]
-    found = statistics.summary(values)
-    interval = "" if found.low is None else f", 95% interval {found.low:.2%} to {found.high:.2%}"
-    seeds = f"{found.n} seed{'' if found.n == 1 else 's'}"
+    own = statistics.summary(values)
+    interval = "" if own.low is None else f", 95% interval {own.low:.2%} to {own.high:.2%}"
+    seeds = f"{own.n} seed{'' if own.n == 1 else 's'}"
     return [
         f"nothing is said of {row.source}: {'; '.join(why)}",
-        f"test accuracy {found.mean:.2%} of {seeds}{interval}; to be compared "
+        f"test accuracy {own.mean:.2%} of {seeds}{interval}; to be compared "
         "with runs of the same data only, as compare.py does",
         *notes,
     ]

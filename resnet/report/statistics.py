@@ -6,9 +6,13 @@ images; McNemar's test speaks of two trained networks on other images of the sam
 All tests are two-sided; a verdict is wrong at most as often as `LEVEL` says.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import stdtr, stdtrit
 from scipy.stats import binom, nct, norm
 
@@ -62,7 +66,7 @@ class Reproduction:
     published: float
     margin: float
 
-    def __str__(self):
+    def __str__(self) -> str:
         goal = f"the published {self.published:.2%} ± {100 * self.margin:.2f} points"
         found = f"{self.summary.mean:.2%} of {_count(self.summary.n, 'seed')}"
         if self.summary.low is None:
@@ -78,7 +82,7 @@ class Reproduction:
         return f"{self.word}: {found}; {interval} {place} {goal}"
 
 
-def summary(values):
+def summary(values: ArrayLike) -> Summary:
     """Summary of a group's values `(n,)`; the interval is Student's t ("Student" 1908), n - 1 degrees."""
     values = np.asarray(values, float)
     n, mean = len(values), float(values.mean())
@@ -91,7 +95,7 @@ def summary(values):
     return Summary(n, mean, deviation, float(mean - half), float(mean + half))
 
 
-def difference(first, second):
+def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
     """Difference of two groups, each a dict seed -> value.
 
     Groups of the same seeds are paired: the t test of the differences within pairs ("Student" 1908), since
@@ -127,7 +131,7 @@ def difference(first, second):
     )
 
 
-def mcnemar(first, second):
+def mcnemar(first: ArrayLike, second: ArrayLike) -> Difference:
     """Difference in accuracy of two networks on the same images; which each got right, bool `(N,)`.
 
     p is McNemar's mid-p (Fagerland, Lydersen and Laake 2013, which found it never above its level): twice the
@@ -152,7 +156,7 @@ def mcnemar(first, second):
     )
 
 
-def holm(p_values):
+def holm(p_values: ArrayLike) -> np.ndarray:
     """p of each of m tests `(m,)` after Holm's correction (Holm 1979).
 
     The chance that any of those below 0.05 is so by chance is then at most 5%, however the tests depend on
@@ -165,7 +169,7 @@ def holm(p_values):
     return adjusted
 
 
-def seeds_needed(difference, pairs=1, power=0.8):
+def seeds_needed(difference: Difference, pairs: int = 1, power: float = 0.8) -> int | None:
     """Seeds of each group for a t test to tell them apart with this power; None for more than `MOST_SEEDS`.
 
     Takes the observed difference and deviations for the true ones: a rough guide, the rougher the fewer seeds
@@ -179,7 +183,7 @@ def seeds_needed(difference, pairs=1, power=0.8):
     return int(n[enough.argmax()]) if enough.any() else None
 
 
-def verdict(first, second, difference, p, pairs=1):
+def verdict(first: str, second: str, difference: Difference, p: float, pairs: int = 1) -> str:
     """The difference between groups of these names in words; p decides: Holm's where it is one of `pairs`."""
     half = 100 * (difference.high - difference.low) / 2
     size = f"{100 * abs(difference.estimate):.2f} ± {half:.2f} points"
@@ -199,7 +203,7 @@ def verdict(first, second, difference, p, pairs=1):
     return text if p < LEVEL else f"{text}; {_more(difference, pairs)}"
 
 
-def reproduction(values, published, margin):
+def reproduction(values: ArrayLike, published: float, margin: float) -> Reproduction:
     """Whether runs `(k,)` meet a published figure, as a Reproduction.
 
     `margin` is how far a result may lie from the figure and still count as the same; it is for the caller to
@@ -219,7 +223,7 @@ def reproduction(values, published, margin):
         raise ValueError(f"margin must be positive, not {margin}")
     found = summary(values)
     word = "undecided"
-    if found.low is not None:
+    if found.low is not None and found.high is not None:
         if published - margin < found.low and found.high < published + margin:
             word = "reproduced"
         elif found.high < published - margin or found.low > published + margin:

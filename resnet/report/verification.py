@@ -1,17 +1,20 @@
 """Whether the first steps of a run, repeated, are what its receipt says."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import keras
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from resnet.errors import UserError
+from resnet.run.directory import RunDirectory
 from resnet.run.record import flat
 
 # How far rounding may carry losses apart at the first step, relative. That grows up to eightfold a step
-# (ResNet-20 in float32, one thread beside two: 4e-7 and 8e-7 at first), so that after some steps nothing more
-# can be told.
-ROUNDING = {"float32": 1e-5, "bfloat16": 1e-2}
+# (ResNet-20 in float32, one thread beside two: 4e-7 and 8e-7 at first): later steps tell nothing more.
+ROUNDING = {"float32": 1e-5, "bfloat16": 2e-3}
 GROWTH, MOST = 10.0, 0.25
 WRITERS = (
     keras.callbacks.BackupAndRestore,
@@ -22,17 +25,24 @@ WRITERS = (
 )
 
 
+class Circumstances(BaseModel, extra="allow"):
+    """Of a training: see `training.environment.circumstances`."""
+
+    threads: Annotated[int, Field(ge=1, le=4096)]
+    replicas: Annotated[int, Field(ge=1)]
+
+
 class Receipt(BaseModel):
     """What receipt.json holds: see `run.callbacks.Receipt`, which writes it."""
 
-    losses: Annotated[list[float], Field(min_length=1)]
+    losses: Annotated[list[FiniteFloat], Field(min_length=1)]
     weights_before: str
     weights_after: str
     images: int
-    circumstances: dict
+    circumstances: Circumstances
 
 
-def read(run):
+def read(run: RunDirectory) -> Receipt:
     """The Receipt of a RunDirectory. Raises UserError where there is none that can be read."""
     try:
         return Receipt.model_validate(run.receipt())
@@ -42,7 +52,7 @@ def read(run):
         raise UserError(f"run={run}: its receipt is damaged: {where}: {fault['msg'].lower()}") from error
 
 
-def steering(callbacks):
+def steering(callbacks: Mapping[str, keras.callbacks.Callback]) -> dict[str, keras.callbacks.Callback]:
     """Those that a repetition needs: they may steer a training, and need no run and write no file."""
     return {
         name: callback
@@ -51,7 +61,13 @@ def steering(callbacks):
     }
 
 
-def judge(said, found, deterministic, rows=(), history=()):
+def judge(
+    said: Receipt,
+    found: Receipt,
+    deterministic: bool,
+    rows: Sequence[Mapping[str, float]] = (),
+    history: Sequence[Mapping[str, Any]] = (),
+) -> tuple[bool, list[str]]:
     """Whether the repetition is the run, and sentences that say so.
 
     Args:
@@ -60,14 +76,17 @@ def judge(said, found, deterministic, rows=(), history=()):
         rows: those of metrics.csv, floats by path.
         history: of the repetition, see `run.record`.
     """
+    there, here = said.circumstances.model_dump(), found.circumstances.model_dump()
     differing = [
-        f"{name} is {found.circumstances.get(name)}, it was {said.circumstances.get(name)}"
-        for name in dict.fromkeys([*said.circumstances, *found.circumstances])
-        if said.circumstances.get(name) != found.circumstances.get(name)
+        f"{name} is {here.get(name)}, it was {there.get(name)}"
+        for name in dict.fromkeys([*there, *here])
+        if there.get(name) != here.get(name)
     ]
     reasons = differing + ([] if deterministic else ["trainer.deterministic=false"])
     if said.weights_before != found.weights_before and not differing:
         return False, ["other: the weights before step 1 are not the run's"]
+    if len(said.losses) != len(found.losses):
+        return False, [f"other: the training ends after step {len(found.losses)}, the run's did not"]
     steps = f"{len(found.losses)} steps"
     deviations = [abs(f - s) / max(abs(s), 1e-9) for s, f in zip(said.losses, found.losses, strict=True)]
     first = next((i for i, deviation in enumerate(deviations) if deviation), None)
@@ -83,12 +102,12 @@ def judge(said, found, deterministic, rows=(), history=()):
             f"the same bit for bit: losses of {steps}, weights before and after"
             + (f", epochs 1 to {checked} of metrics.csv" if checked else "")
         ]
-    tolerance = ROUNDING.get(found.circumstances["precision"], ROUNDING["float32"])
+    tolerance = max(ROUNDING.get(side.get("precision"), ROUNDING["float32"]) for side in (there, here))
     beyond = next((i for i, d in enumerate(deviations) if d > min(tolerance * GROWTH**i, MOST)), None)
     if reasons and beyond is None:
         return True, [
             f"the same within rounding: losses of {steps}, at most {max(deviations):.1e} of a loss apart",
-            f"not to the last bit, for {'; '.join(reasons)}",
+            f"not to the last bit, for {'; '.join(reasons)}; metrics.csv is not compared",
         ]
     i = first if beyond is None else beyond
     what = (

@@ -1,7 +1,12 @@
 """Checkpoints that are whole or absent."""
 
+from __future__ import annotations
+
 import json
 import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,15 +16,16 @@ log = logging.getLogger(__name__)
 NOTES = "notes"
 
 
-def write(directory, arrays, notes, keep):
+def write(directory: Path, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any], keep: int) -> None:
     """Write the checkpoint of `notes["step"]` and remove the oldest beyond `keep`.
 
     One file holds it all: arrays by name, and as JSON what else there is to remember.
     Raises UserError, and keeps what there is, if it cannot be written.
     """
     path = directory / f"step_{notes['step']:09}.npz"
+    held: dict[str, Any] = {NOTES: np.array(json.dumps(notes)), **arrays}
     with replacing(path) as part, part.open("wb") as file:
-        np.savez(file, **{NOTES: np.array(json.dumps(notes))}, **arrays)
+        np.savez(file, **held)
     paths = checkpoints(directory)
     end = paths.index(path) + 1
     for old in paths[: max(0, end - keep)]:
@@ -28,19 +34,19 @@ def write(directory, arrays, notes, keep):
         damaged.rename(damaged.with_suffix(".damaged"))
 
 
-def make_directory(directory):
+def make_directory(directory: Path) -> None:
     """Make it if missing, and remove what a kill left half-written there."""
     directory.mkdir(exist_ok=True)
     for left_by_a_kill in directory.glob(f"{PART}*"):
         left_by_a_kill.unlink()
 
 
-def checkpoints(directory):
+def checkpoints(directory: Path) -> list[Path]:
     """Paths of the checkpoints in `directory`, the newest last."""
     return sorted(directory.glob("step_*.npz"))
 
 
-def newest(directory):
+def newest(directory: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """Arrays and notes of the newest whole checkpoint, or None. Warns of each that is damaged.
 
     Nothing is unpickled: a file that asks for it is damaged.

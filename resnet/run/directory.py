@@ -1,8 +1,12 @@
 """What the files of a run are called, and how they are read. It needs neither TensorFlow nor Hydra."""
 
+from __future__ import annotations
+
 import csv
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,11 +20,11 @@ METRICS = "metrics.csv"
 class RunDirectory:
     """The files of the run at `path`: a training reads and writes them by these names, its readers too.
 
-    `.hydra` holds how the run was started. `metrics.csv` has a row an epoch, `result.json` how the run
+    `.hydra` holds how the run was started. `metrics.csv` has one row per epoch, `result.json` how the run
     stands: `running`, `interrupted`, `failed` or, with its figures, `finished`.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.record = self.path / ".hydra"
         self.lock = self.path / ".lock"
@@ -37,11 +41,11 @@ class RunDirectory:
         self._result = self.path / "result.json"
         self._receipt = self.path / "receipt.json"
 
-    def __str__(self):
+    def __str__(self) -> str:
         return str(self.path)
 
     @classmethod
-    def begun(cls, path):
+    def begun(cls, path: str | Path) -> RunDirectory:
         """The run at `path`. Raises UserError unless one lies there."""
         run = cls(path)
         if not run.has_begun:
@@ -49,7 +53,7 @@ class RunDirectory:
         return run
 
     @classmethod
-    def finished(cls, path):
+    def finished(cls, path: str | Path) -> RunDirectory:
         """The run at `path`. Raises UserError unless a finished run lies there."""
         run = cls.begun(path)
         if not run.model.is_file():
@@ -57,36 +61,36 @@ class RunDirectory:
         return run
 
     @property
-    def has_begun(self):
+    def has_begun(self) -> bool:
         return (self.path / CONFIG).is_file()
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """The configuration, nested dicts; empty where none is recorded."""
         return yaml.safe_load(self.config_text() or "{}") or {}
 
-    def config_text(self):
+    def config_text(self) -> str | None:
         path = self.path / CONFIG
         return path.read_text("utf-8") if path.is_file() else None
 
-    def overrides(self):
+    def overrides(self) -> list[str] | None:
         """What was overridden on the command line, a list of texts."""
         path = self.record / "overrides.yaml"
         return yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
 
-    def write_record(self, record):
+    def write_record(self, record: Mapping[str, str]) -> None:
         """Write the files of `.hydra`, text by file name."""
         self.record.mkdir(exist_ok=True)
         for name, text in record.items():
             replace_text(self.record / name, text)
 
-    def result(self):
+    def result(self) -> dict[str, Any]:
         """What result.json holds; empty where there is none."""
         return json.loads(self._result.read_text("utf-8")) if self._result.exists() else {}
 
-    def write_result(self, result):
+    def write_result(self, result: Mapping[str, Any]) -> None:
         replace_text(self._result, json.dumps(result, indent=2) + "\n")
 
-    def receipt(self):
+    def receipt(self) -> Any:
         """What receipt.json holds, see `callbacks.Receipt`. Raises UserError where it cannot be read."""
         try:
             return json.loads(self._receipt.read_text("utf-8"))
@@ -98,35 +102,35 @@ class RunDirectory:
         except ValueError as error:
             raise UserError(f"{self._receipt} is no JSON: {error}") from error
 
-    def write_receipt(self, receipt):
+    def write_receipt(self, receipt: Mapping[str, Any]) -> None:
         replace_text(self._receipt, json.dumps(receipt, indent=2) + "\n")
 
-    def epochs(self):
+    def epochs(self) -> list[dict[str, float]]:
         """The whole rows of metrics.csv, a dict of floats each; the file may be growing."""
         text = self.metrics.read_text("utf-8") if self.metrics.exists() else ""
         rows = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
         return [{name: float(value) for name, value in row.items() if value} for row in rows]
 
-    def class_names(self):
+    def class_names(self) -> list[str]:
         return json.loads(self.classes.read_text("utf-8"))
 
-    def write_class_names(self, names):
+    def write_class_names(self, names: Sequence[str]) -> None:
         replace_text(self.classes, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
 
-    def write_picture(self, name, data):
+    def write_picture(self, name: str, data: bytes) -> None:
         """Write the PNG file `data` as `name`.png."""
         with replacing(self.path / f"{name}.png") as part:
             part.write_bytes(data)
 
-    def resumable(self):
+    def resumable(self) -> Path:
         """What `resume=` goes on with: the sweep that this run is a job of, or the run."""
         sweep = self.path.parent
         return sweep if (sweep / "multirun.yaml").exists() else self.path
 
 
-def flat(tree, prefix=""):
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in tree.items():
         values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return values

@@ -6,13 +6,18 @@ metrics.csv, in TensorBoard, in the pictures of runs and in comparisons. What is
 therefore seen in all of them.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 SPLITS = ("train", "validation", "test")
 NUMBERS = ("epoch", "step")
 
 
-def flat(record):
+def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a record by path, such as `train/loss`; its two numbers by name."""
-    values = {}
+    values: dict[str, Any] = {}
     for name, value in record.items():
         values |= (
             {f"{name}/{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
@@ -20,7 +25,7 @@ def flat(record):
     return values
 
 
-def keras_logs(record, watched):
+def keras_logs(record: Mapping[str, Any], watched: str | None) -> dict[str, float]:
     """The record as Keras' callbacks expect it: `loss`, `accuracy`, `val_loss`, `learning_rate` ...
 
     `val_` is what is `watched`, `validation` or `test`; other splits keep their own names.
@@ -32,16 +37,16 @@ def keras_logs(record, watched):
     return logs | record["rate"] | record["time"]
 
 
-def as_text(name, value):
+def as_text(name: str, value: float) -> str:
     """A figure of a split for people: a share as `91.20%`, all else as `0.4210`."""
     return f"{value:.2%}" if is_share(name) else f"{value:.4f}"
 
 
-def is_share(name):
+def is_share(name: str) -> bool:
     """Whether a metric of this name is a share of the images, from 0 to 1, or a gap of such shares."""
     return any(word in name for word in ("accuracy", "calibration_error"))
 
 
-def split_text(figures):
+def split_text(figures: Mapping[str, float]) -> str:
     """The figures of one split on a line: `loss 0.4210 accuracy 91.20%`."""
     return " ".join(f"{name} {as_text(name, value)}" for name, value in figures.items())

@@ -1,8 +1,14 @@
 """One training in one directory: who holds it, how it goes on, and what it leaves there."""
 
+from __future__ import annotations
+
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +26,11 @@ from resnet.run.checkpoints import checkpoints, newest
 from resnet.run.directory import RunDirectory, flat
 from resnet.run.record import split_text
 from resnet.training.distribution import everyone, is_chief, single
+
+if TYPE_CHECKING:
+    import keras
+
+    from resnet.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 NO_RECORD = {"config.yaml": "{}\n", "overrides.yaml": "[]\n"}
@@ -43,7 +54,14 @@ class Run:
     allowed, and where the workers' configurations differ.
     """
 
-    def __init__(self, directory, record=None, strategy=None, started=None, changes_allowed=False):
+    def __init__(
+        self,
+        directory: str | Path,
+        record: Mapping[str, str] | None = None,
+        strategy: tf.distribute.Strategy | None = None,
+        started: float | None = None,
+        changes_allowed: bool = False,
+    ) -> None:
         self.directory = RunDirectory(directory)
         self.record = record or NO_RECORD
         self.config_text = self.record["config.yaml"]
@@ -51,17 +69,18 @@ class Run:
         self.chief = is_chief(self.strategy)
         self.launched = self.started = started or time.time()
         self.changes_allowed = changes_allowed
-        self.result = None
+        self.result: Any = None  # a dict that JSON can hold, once the run is finished
         self._lock = FileLock(self.directory.lock, timeout=0)
-        self._begun, self._callbacks = False, {}
+        self._callbacks: dict[str, keras.callbacks.Callback] = {}
+        self._begun = False
 
     @property
-    def name(self):
+    def name(self) -> str:
         """What TensorBoard calls it among other runs."""
         return f"{self.directory.path.name} in {self.directory.path.parent}"
 
     @property
-    def hparams(self):
+    def hparams(self) -> dict[str, bool | int | float | str]:
         """What tells this run from others: its seed and what was overridden, plain values by name."""
         config = flat(yaml.safe_load(self.config_text))
         values = {"seed": config["seed"]} if "seed" in config else {}
@@ -71,7 +90,7 @@ class Run:
             values[key] = value if isinstance(value, bool | int | float) else str(value)
         return values
 
-    def __enter__(self):
+    def __enter__(self) -> Run:
         forget_peak_memory()
         try:
             if self.chief:
@@ -84,7 +103,9 @@ class Run:
             raise
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         for callback in self._callbacks.values():
             if hasattr(callback, "close"):
                 callback.close()
@@ -103,7 +124,7 @@ class Run:
             with suppress(UserError):  # a full disk must not hide the error
                 self.directory.write_result({"status": "failed", "error": str(error)})
 
-    def describe(self, trainer):
+    def describe(self, trainer: Trainer) -> None:
         """Print the model's summary; write it, its picture and what the data are called beside the logs."""
         if not self.chief:
             return
@@ -123,7 +144,7 @@ class Run:
             parts = split.gone_on_with(parts, split.load(self.directory.split))
         split.save(self.directory.split, parts)
 
-    def resume(self, trainer):
+    def resume(self, trainer: Trainer) -> None:
         """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""
         found = newest(self.directory.checkpoints)
         steps = everyone(self.strategy, found and found[1]["step"])
@@ -146,7 +167,9 @@ class Run:
         self.started -= notes["elapsed_seconds"]
         log.info("going on after step %d, in epoch %d", trainer.step, len(trainer.history) + 1)
 
-    def attach(self, callbacks):
+    def attach(
+        self, callbacks: Mapping[str, keras.callbacks.Callback]
+    ) -> dict[str, keras.callbacks.Callback]:
         """The callbacks, by name, that this process runs, in their order; they are told of the run."""
         mine = {n: c for n, c in callbacks.items() if self.chief or not getattr(c, "chief_only", False)}
         for callback in mine.values():
@@ -154,17 +177,17 @@ class Run:
         self._callbacks = in_order(mine)
         return self._callbacks
 
-    def notes(self):
+    def notes(self) -> dict[str, float]:
         """What a checkpoint keeps of the run."""
         return {"elapsed_seconds": time.time() - self.started}
 
-    def draw_data(self, trainer):
+    def draw_data(self, trainer: Trainer) -> dict[str, bytes]:
         """Pictures of the training images, PNG by name, written to the directory."""
         from resnet.report import pictures  # loads matplotlib, for which the first step need not wait
 
         return self._draw("the training images", lambda: pictures.of_data(trainer))
 
-    def finish(self, trainer):
+    def finish(self, trainer: Trainer) -> dict[str, Any]:
         """Score the finished network and write it, its pictures and the result."""
         scores = {name: trainer.evaluate(part) for name, part in _held_out(trainer.dataset)}
         if self.chief:
@@ -240,8 +263,8 @@ class Run:
         if finished and not changed:
             log.info("%s is finished: test %s", self.directory, split_text(finished["test"]))
             return finished
-        begun = before and checkpoints(self.directory.checkpoints)
-        if begun and (warning := schedule_warning(before, self.config_text)):
+        begun = checkpoints(self.directory.checkpoints)
+        if before and begun and (warning := schedule_warning(before, self.config_text)):
             log.warning(warning)
         self.directory.write_result({"status": "running"})  # before the configuration it does not belong to
         self._begun = True
@@ -269,7 +292,7 @@ class Run:
                 callback.end(scores, {n: data for n, data in shown.items() if n in pictures.OF_PREDICTIONS})
 
     def _write_predictions(self, dataset, logits):
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for name, found in logits.items():
             labels = dataset.parts[name].labels
             arrays |= {
@@ -294,7 +317,7 @@ def _held_out(dataset):
     return [(name, part) for name, part in dataset.parts.items() if name != "train"]
 
 
-def leave_the_log_to_the_chief():
+def leave_the_log_to_the_chief() -> None:
     """Log warnings only, and not to files."""
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
@@ -303,8 +326,8 @@ def leave_the_log_to_the_chief():
         handler.close()
 
 
-def changes(before, after):
-    """How one configuration, as YAML, differs from the one before: a text a key."""
+def changes(before: str, after: str) -> list[str]:
+    """How one configuration, as YAML, differs from the one before: one text per key."""
     old, new = (flat(yaml.safe_load(text) or {}) for text in (before, after))
     keys = sorted({*old, *new} - {"changes"})
     return [
@@ -314,7 +337,7 @@ def changes(before, after):
     ]
 
 
-def schedule_warning(before, after):
+def schedule_warning(before: str, after: str) -> str | None:
     """A line about the jump of the learning rate, if a run goes on under another schedule; else None.
 
     `before` and `after` are configurations, YAML. A schedule with `epochs: ${trainer.epochs}` is another one
@@ -331,4 +354,5 @@ def schedule_warning(before, after):
 
 def _schedule(text):
     node = OmegaConf.create(text).get("schedule")
-    return flat(OmegaConf.to_container(node, resolve=True)) if node else {}
+    schedule: Any = OmegaConf.to_container(node, resolve=True) if node else {}
+    return flat(schedule)

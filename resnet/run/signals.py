@@ -1,5 +1,7 @@
 """Signals that wait until the step at hand is saved."""
 
+from __future__ import annotations
+
 import logging
 import os
 import signal
@@ -23,7 +25,7 @@ class Signals:
     INSISTENT = (signal.SIGINT, signal.SIGTERM)
     WARNINGS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGHUP") if hasattr(signal, name))
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.received = None
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
@@ -32,7 +34,7 @@ class Signals:
         self._wakeup = signal.set_wakeup_fd(self._writer.fileno())
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def close(self):
+    def close(self) -> None:
         """Give the signals back."""
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._handlers.items():

@@ -1,35 +1,40 @@
 """Which pictures a run trained, validated and tested on, known by their pixels."""
 
+from __future__ import annotations
+
 import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from resnet.data.dataset import Split
+from resnet.data.dataset import Dataset, Split
 from resnet.errors import UserError
 from resnet.files import replacing
 
 log = logging.getLogger(__name__)
 
 
-def parts_of(dataset):
+def parts_of(dataset: Dataset) -> dict[str, np.ndarray]:
     """The hashes of a Dataset's pictures, uint64 `(N,)` by the name of their part."""
     return {name: split.hashes for name, split in dataset.parts.items()}
 
 
-def gone_on_with(parts, before):
+def gone_on_with(parts: dict[str, np.ndarray], before: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The parts of a run that goes on: what it trained on `before` stays trained on, and is told of."""
     for name in parts.keys() - {"train"}:
         warn_of_trained(parts[name], before, f"{name} images")
     return parts | {"train": np.union1d(parts["train"], before["train"])}
 
 
-def save(path, parts):
+def save(path: Path, parts: Mapping[str, Any]) -> None:
     """Write the hashes by part."""
     with replacing(path) as part, part.open("wb") as file:
         np.savez(file, **parts)
 
 
-def load(path):
+def load(path: Path) -> dict[str, np.ndarray]:
     """What `save` wrote. Raises UserError where it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -38,7 +43,7 @@ def load(path):
         raise UserError(f"{path} does not say what the run trained on: {error}") from error
 
 
-def own_test(dataset, parts):
+def own_test(dataset: Dataset, parts: Mapping[str, np.ndarray]) -> Split:
     """The test images of the run whose `parts` these are, found among all pictures of `dataset`.
 
     What has been added since is left out; that, and what is missing, is logged. Raises UserError where none
@@ -67,7 +72,7 @@ def own_test(dataset, parts):
     return Split(images[chosen], labels[chosen])
 
 
-def warn_of_trained(hashes, parts, what):
+def warn_of_trained(hashes: np.ndarray, parts: Mapping[str, np.ndarray], what: str) -> None:
     """Log how many of these pictures, by their hashes, are among those that a run trained on."""
     count = np.isin(hashes, parts["train"]).sum()
     if count:

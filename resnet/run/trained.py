@@ -1,11 +1,17 @@
 """A network as a finished run left it."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from resnet.data import Preprocessing
+from resnet.data.dataset import Dataset
 from resnet.data.picture import MODES, read_picture
 from resnet.errors import UserError
 from resnet.models import layers  # noqa: F401  registers the layers of saved models
@@ -20,10 +26,10 @@ class Trained(NamedTuple):
     class_names: list[str]
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, ...]:
         return self.model.input_shape[1:]
 
-    def check(self, dataset):
+    def check(self, dataset: Dataset) -> None:
         """Raise UserError unless images and classes of `dataset` are like those of the training."""
         if self.image_shape != dataset.image_shape:
             has, needs = ("x".join(map(str, shape)) for shape in (dataset.image_shape, self.image_shape))
@@ -33,7 +39,7 @@ class Trained(NamedTuple):
             raise UserError(f"data: the classes are {has}, but the run was trained on {needs}")
 
 
-def load(directory):
+def load(directory: str | Path) -> Trained:
     """The Trained of a run directory. Raises UserError for a file that is missing or broken."""
     run = RunDirectory(directory)
     import_targets(run.config())
@@ -46,7 +52,7 @@ def load(directory):
         raise UserError(f"{directory} holds no network that can be read: {first}") from error
 
 
-def import_targets(config):
+def import_targets(config: Mapping[str, Any]) -> None:
     """Import what a configuration builds, so that layers of the user's own are known when they are loaded."""
     targets = {value for key, value in flat(config).items() if key.endswith("._target_")}
     for target in sorted(targets):
@@ -59,7 +65,7 @@ def import_targets(config):
             ) from error
 
 
-def read_image(path, shape, resize):
+def read_image(path: str | Path, shape: Sequence[int], resize: str) -> np.ndarray:
     """The picture at `path` as uint8 `(H, W, C)` of `shape`, read as `image_folder` reads those of training.
 
     Raises UserError for what is not a picture.

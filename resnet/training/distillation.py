@@ -1,5 +1,9 @@
 """What a finished run knows, as targets of another network."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from resnet.augmentation.transform import unchanged
@@ -7,6 +11,11 @@ from resnet.errors import UserError
 from resnet.run.directory import RunDirectory
 from resnet.run.trained import load
 from resnet.training.losses import cross_entropy
+
+if TYPE_CHECKING:
+    from resnet.data.dataset import Dataset
+    from resnet.data.preprocessing import Preprocessing
+    from resnet.training.losses import BatchLoss
 
 
 class Distillation:
@@ -25,10 +34,10 @@ class Distillation:
         alpha: share of the teacher, from 0 to 1.
     """
 
-    def __init__(self, teacher, temperature=4.0, alpha=0.9):
+    def __init__(self, teacher: str, temperature: float = 4.0, alpha: float = 0.9) -> None:
         self.teacher, self.temperature, self.alpha = teacher, temperature, alpha
 
-    def bind(self, dataset, preprocessing):
+    def bind(self, dataset: Dataset, preprocessing: Preprocessing) -> BatchLoss:
         """The loss for these training images. Raises UserError for a teacher that does not fit them."""
         taught, of_labels = self._logits(dataset, preprocessing), cross_entropy()
         alpha, temperature = self.alpha, self.temperature
@@ -72,7 +81,7 @@ class Distillation:
         return teacher
 
 
-def divergence(teacher, network):
+def divergence(teacher: tf.Tensor, network: tf.Tensor) -> tf.Tensor:
     """Kullback-Leibler divergence, in nats `(B,)`, of the softmax of two arrays of logits `(B, K)`."""
     teacher, network = tf.nn.log_softmax(teacher), tf.nn.log_softmax(network)
     return tf.reduce_sum(tf.exp(teacher) * (teacher - network), axis=1)

@@ -1,11 +1,15 @@
 """Where one training runs: a device, the cores or GPUs of a host, or several hosts; all tf.distribute."""
 
+from __future__ import annotations
+
 import functools
 import json
 import os
 import socket
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import tensorflow as tf
 
@@ -16,7 +20,7 @@ from resnet.internals.tensorflow import coordinate
 HEARTBEAT_SECONDS = 20.0
 
 
-def use_threads(number):
+def use_threads(number: int) -> None:
     """Let TensorFlow run on so many threads. Raises UserError where it runs already, on another number."""
     with _before_it_runs(f"threads={number}", "on another number"):
         _set_threads(number, number)
@@ -39,12 +43,12 @@ def _before_it_runs(wish, instead):
         ) from error
 
 
-def single():
+def single() -> tf.distribute.Strategy:
     """The default device: the first GPU, or the CPU."""
     return tf.distribute.get_strategy()
 
 
-def mirrored(devices=None):
+def mirrored(devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
     """All GPUs of this host, or `devices` such as `["GPU:0", "GPU:2"]`. UserError where there are none."""
     if not devices and not tf.config.list_physical_devices("GPU"):
         raise UserError("trainer/strategy=mirrored: this host has no GPU; give trainer/strategy=single")
@@ -52,7 +56,7 @@ def mirrored(devices=None):
 
 
 @functools.cache
-def cores(replicas=None):
+def cores(replicas: int | None = None) -> tf.distribute.Strategy:
     """A replica on each of the CPU's cores: `replicas`, or as many as TensorFlow has threads.
 
     Faster than `single` on small images, where all cores share each operation and wait for the last at
@@ -76,7 +80,9 @@ def _mirrored(devices, directly=False):
 
 
 @functools.cache
-def multi_worker(resolver="tf_config", port=8888, start_seconds=300):
+def multi_worker(
+    resolver: str = "tf_config", port: int = 8888, start_seconds: float = 300
+) -> tf.distribute.Strategy:
     """This process as one of the workers of a cluster, on all GPUs of its own or on the CPU.
 
     One strategy serves all trainings of a process; the first call must come before TensorFlow runs
@@ -100,7 +106,7 @@ def multi_worker(resolver="tf_config", port=8888, start_seconds=300):
     return tf.distribute.MultiWorkerMirroredStrategy(cluster)
 
 
-def from_tf_config():
+def from_tf_config() -> tf.distribute.cluster_resolver.ClusterResolver:
     """The cluster and this process's place in it, as TF_CONFIG says."""
     try:
         config = json.loads(os.environ["TF_CONFIG"])
@@ -117,7 +123,7 @@ def from_tf_config():
     return tf.distribute.cluster_resolver.TFConfigClusterResolver()
 
 
-def from_slurm(port):
+def from_slurm(port: int) -> tf.distribute.cluster_resolver.ClusterResolver:
     """The tasks of the job step that runs this, each on the GPUs that Slurm lets it see."""
     try:
         # Slurm's resolver shares out GPUs, and finds no tasks on a host without; so it is told of plenty.
@@ -136,7 +142,7 @@ def from_slurm(port):
     )
 
 
-def meet(workers, place, seconds):
+def meet(workers: Sequence[str], place: int, seconds: float) -> None:
     """Wait until all `workers` (addresses) are there: each tells the first, which then lets all go on.
 
     TensorFlow would wait for ever, deaf to signals. Raises UserError after `seconds`.
@@ -185,13 +191,13 @@ def _tell_first(address, place, deadline):
         return False
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes."""
     return strategy.extended.should_checkpoint
 
 
 @contextmanager
-def workers_stay(strategy):
+def workers_stay(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Makes a UserError of what TensorFlow raises when another worker is gone."""
     try:
         yield
@@ -207,7 +213,7 @@ def workers_stay(strategy):
         ) from error
 
 
-def everyone(strategy, value):
+def everyone(strategy: tf.distribute.Strategy, value: Any) -> list[Any]:
     """What each process gives as `value`, in their order, the chief first; all must call it.
 
     `value` is anything that JSON can hold. Raises UserError if a worker is gone.

@@ -1,5 +1,7 @@
 """What a training sets for its whole process: threads, precision, determinism and seeds."""
 
+from __future__ import annotations
+
 import logging
 import os
 import platform
@@ -17,7 +19,9 @@ FEATURES = {"avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "asimd",
 ONEDNN = ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
-def prepare(seed=0, threads=None, precision="float32", deterministic=False):
+def prepare(
+    seed: int = 0, threads: int | None = None, precision: str = "float32", deterministic: bool = False
+) -> None:
     """Set what holds for the process; to be called before a strategy, a model or an optimizer is made.
 
     Args:
@@ -41,12 +45,12 @@ def prepare(seed=0, threads=None, precision="float32", deterministic=False):
     keras.utils.set_random_seed(seed)
 
 
-def precision_in_force():
+def precision_in_force() -> str:
     """`float32` or `bfloat16`: what a model that is built now computes in."""
     return keras.config.dtype_policy().compute_dtype
 
 
-def native_bfloat16():
+def native_bfloat16() -> str | None:
     """What gives the device that trains bfloat16 arithmetic of its own, or None."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
@@ -56,7 +60,7 @@ def native_bfloat16():
     return " and ".join(sorted(_cpu_words() & BFLOAT16)) or None
 
 
-def circumstances(strategy):
+def circumstances(strategy: tf.distribute.Strategy) -> dict[str, str | int | None]:
     """What the last bits of a training depend on besides its configuration, texts and numbers by name.
 
     `threads` are those of TensorFlow, be they its own choice.

@@ -1,4 +1,4 @@
-"""Losses: functions of targets and logits, both `(B, K)`, that give one number an image, `(B,)`.
+"""Losses: functions of targets and logits, both `(B, K)`, that give one number per image, `(B,)`.
 
 A loss is called with `training`. In training each is what its docstring says; with `training=False` all of
 them are cross-entropy in nats, so that runs with different losses compare, and with what `evaluate.py` says.
@@ -7,12 +7,35 @@ Those of Keras serve too. One that depends on the training images, or looks at t
 object with `bind(dataset, preprocessing)`, which gives a function of a `Batch`, logits and `training`.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from resnet.augmentation.transform import Batch
 
-def cross_entropy(label_smoothing=0.0):
+if TYPE_CHECKING:
+    from resnet.data.dataset import Dataset
+    from resnet.data.preprocessing import Preprocessing
+
+Loss: TypeAlias = Callable[[tf.Tensor, tf.Tensor, bool], tf.Tensor]
+BatchLoss: TypeAlias = Callable[[Batch, tf.Tensor, bool], tf.Tensor]
+
+
+class Bindable(Protocol):
+    """A loss that is known once the data are."""
+
+    def bind(self, dataset: Dataset, preprocessing: Preprocessing) -> BatchLoss: ...
+
+
+AnyLoss: TypeAlias = Loss | keras.losses.Loss | Bindable
+
+
+def cross_entropy(label_smoothing: float = 0.0) -> Loss:
     """Softmax cross-entropy, in nats.
 
     In training, `label_smoothing` of each target is spread over all classes (Szegedy et al. 2016, section
@@ -30,7 +53,7 @@ def cross_entropy(label_smoothing=0.0):
     return loss
 
 
-def focal(gamma=2.0):
+def focal(gamma: float = 2.0) -> Loss:
     """Cross-entropy whose term of a class has the weight (1 - p)^`gamma` (Lin et al. 2017, equation 4).
 
     p is the softmax's probability of the class: what is learned already counts little.
@@ -46,7 +69,7 @@ def focal(gamma=2.0):
     return _in_training(loss)
 
 
-def binary(threshold=None):
+def binary(threshold: float | None = None) -> Loss:
     """Mean over the classes of each one's binary cross-entropy, as if an image could be of several.
 
     Every logit has a sigmoid of its own (Wightman et al. 2021, "ResNet strikes back", section 2). With a
@@ -61,7 +84,7 @@ def binary(threshold=None):
     return _in_training(loss)
 
 
-def symmetric(alpha=0.1, beta=1.0, log_zero=-4.0):
+def symmetric(alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0) -> Loss:
     """`alpha` x cross-entropy + `beta` x reverse cross-entropy, for noisy labels (Wang et al. 2019).
 
     The reverse, - sum p log t, swaps probabilities and targets; `log_zero` stands for the logarithm of a
@@ -75,7 +98,7 @@ def symmetric(alpha=0.1, beta=1.0, log_zero=-4.0):
     return _in_training(loss)
 
 
-def bootstrapped(beta=0.8, kind="hard"):
+def bootstrapped(beta: float = 0.8, kind: str = "hard") -> Loss:
     """Cross-entropy with targets that the network has a say in, for noisy labels (Reed et al. 2015).
 
     They are `beta` x target + (1 - `beta`) x prediction: the likeliest class (`hard`, equation 7), or all
@@ -97,14 +120,14 @@ class ClassWeighted:
     The term of a class with n of the N training images, of K classes, has the weight N / (K n).
     """
 
-    def bind(self, dataset, preprocessing):
+    def bind(self, dataset: Dataset, preprocessing: Preprocessing) -> BatchLoss:
         labels, classes = dataset.train.labels, dataset.num_classes
         counts = np.maximum(np.bincount(labels, minlength=classes), 1)  # none: never a target
         weights = tf.constant(len(labels) / (classes * counts), tf.float32)
         return of_batch(_in_training(lambda targets, logits: _softmax_loss(targets * weights, logits)))
 
 
-def loss_of(given, dataset, preprocessing):
+def loss_of(given: AnyLoss, dataset: Dataset, preprocessing: Preprocessing) -> BatchLoss:
     """Any kind of loss as a function of a Batch, logits `(B, K)` and `training`.
 
     Raises ValueError for a loss of Keras' that says that it takes no logits.
@@ -118,7 +141,7 @@ def loss_of(given, dataset, preprocessing):
     return of_batch(lambda targets, logits, training: given.call(targets, logits))
 
 
-def of_batch(loss):
+def of_batch(loss: Loss) -> BatchLoss:
     """A loss of targets and logits, given a Batch."""
     return lambda batch, logits, training: loss(batch.labels, logits, training)
 

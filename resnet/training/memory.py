@@ -5,6 +5,11 @@ it back by `restore(state)`, once training has begun. For those of Keras it is t
 documentation names.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -15,14 +20,14 @@ DOCUMENTED = {
 }
 
 
-def state(callback):
+def state(callback: keras.callbacks.Callback) -> dict[str, Any]:
     """The dict that `callback` remembers; empty for one that remembers nothing."""
     if hasattr(callback, "state"):
         return callback.state()
     return {name: getattr(callback, name) for name in _attributes(callback) if hasattr(callback, name)}
 
 
-def restore(callback, state):
+def restore(callback: keras.callbacks.Callback, state: Mapping[str, Any]) -> None:
     """Give `callback` what `state` said; nothing where it remembers nothing."""
     if hasattr(callback, "restore"):
         callback.restore(state)
@@ -34,7 +39,7 @@ def _attributes(callback):
     return next((names for kind, names in DOCUMENTED.items() if isinstance(callback, kind)), ())
 
 
-def parted(state):
+def parted(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """A state as what JSON holds and, by name, arrays and lists of arrays."""
     plain, arrays = {}, {}
     for name, value in state.items():
@@ -48,9 +53,11 @@ def parted(state):
     return plain, arrays
 
 
-def joined(plain, arrays):
+def joined(plain: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """What `parted` was given."""
-    state = {name: array for name, array in arrays.items() if name.rpartition("/")[0] not in plain}
+    state: dict[str, Any] = {
+        name: array for name, array in arrays.items() if name.rpartition("/")[0] not in plain
+    }
     for name, value in plain.items():
         several = isinstance(value, dict) and value.keys() == {"arrays"}
         state[name] = [arrays[f"{name}/{i}"] for i in range(value["arrays"])] if several else value

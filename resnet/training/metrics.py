@@ -1,16 +1,23 @@
 """Metrics of a split: how well logits `(B, K)` fit targets `(B, K)`, averaged over an epoch.
 
-A metric is a `keras.metrics.Metric`, or a function of targets and logits that gives a number an image. It
+A metric is a `keras.metrics.Metric`, or a function of targets and logits that gives one number per image. It
 is measured in training and in evaluation, and stands in the epoch's record under the name it is given. Where
 training mixes images, an image is of several classes, in shares.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+Metric: TypeAlias = keras.metrics.Metric | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
-def top_k(k=5):
+
+def top_k(k: int = 5) -> keras.metrics.Metric:
     """Share of the images whose class is among the `k` likeliest."""
     return keras.metrics.TopKCategoricalAccuracy(k)
 
@@ -18,16 +25,16 @@ def top_k(k=5):
 class BalancedAccuracy(keras.metrics.Metric):
     """Mean of the classes' own accuracies, over those that have images (Brodersen et al. 2010)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(name="balanced_accuracy")
 
-    def update_state(self, targets, logits):
+    def update_state(self, targets: tf.Tensor, logits: tf.Tensor) -> None:
         if not self.variables:
             self.right, self.images = (self.add_variable([targets.shape[1]], "zeros") for _ in range(2))
         self.right.assign_add(tf.reduce_sum(targets * _predicted(logits), axis=0))
         self.images.assign_add(tf.reduce_sum(targets, axis=0))
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         accuracies = ops.divide_no_nan(self.right, self.images)
         return ops.divide_no_nan(ops.sum(accuracies), ops.sum(self.images > 0))
 
@@ -39,13 +46,13 @@ class CalibrationError(keras.metrics.Metric):
     below and closed above.
     """
 
-    def __init__(self, bins=15):
+    def __init__(self, bins: int = 15) -> None:
         super().__init__(name="calibration_error")
         self.bins = bins
         self.gaps = self.add_variable([bins], "zeros")
         self.images = self.add_variable([], "zeros")
 
-    def update_state(self, targets, logits):
+    def update_state(self, targets: tf.Tensor, logits: tf.Tensor) -> None:
         confidence = tf.reduce_max(tf.nn.softmax(logits), axis=1)
         correct = tf.reduce_sum(targets * _predicted(logits), axis=1)
         bin_of = tf.cast(tf.math.ceil(confidence * self.bins), tf.int32) - 1
@@ -53,11 +60,11 @@ class CalibrationError(keras.metrics.Metric):
         self.gaps.assign_add(tf.math.unsorted_segment_sum(correct - confidence, bin_of, self.bins))
         self.images.assign_add(tf.cast(tf.size(confidence), tf.float32))
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         return ops.divide_no_nan(ops.sum(ops.abs(self.gaps)), self.images)
 
 
-def built(metrics, num_classes):
+def built(metrics: Mapping[str, Metric], num_classes: int) -> dict[str, keras.metrics.Metric]:
     """The metrics, by name, as Keras metrics whose variables exist; to be called in the strategy's scope."""
     found = {}
     for name, metric in metrics.items():
@@ -70,13 +77,13 @@ def built(metrics, num_classes):
     return found
 
 
-def default():
+def default() -> dict[str, Metric]:
     """What is measured where nothing else is asked for."""
     return {"accuracy": keras.metrics.CategoricalAccuracy()}
 
 
-def values(metrics):
-    """What the metrics say, floats by name; of one with several numbers, such as one a class, the mean."""
+def values(metrics: Mapping[str, keras.metrics.Metric]) -> dict[str, float]:
+    """What the metrics say, floats by name; of one with several numbers, such as one per class, the mean."""
     return {name: float(tf.reduce_mean(metric.result())) for name, metric in metrics.items()}
 
 

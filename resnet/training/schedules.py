@@ -1,15 +1,20 @@
 """The learning rate: a pure function of the epoch times the factor of a reduce-on-plateau rule."""
 
+from __future__ import annotations
+
 import bisect
 import math
+from collections.abc import Callable, Mapping, Sequence
 
 from resnet.rules import rising_boundaries
+
+Schedule = Callable[[float], float]
 
 
 class Constant:
     """The optimizer's own rate, always."""
 
-    def __call__(self, epoch):
+    def __call__(self, epoch: float) -> float:
         return 1.0
 
 
@@ -20,12 +25,16 @@ class Steps:
     defaults are the Keras example's. Raises ValueError unless boundaries rise, with a factor for each.
     """
 
-    def __init__(self, boundaries=(80, 120, 160, 180), factors=(0.1, 0.01, 0.001, 0.0005)):
+    def __init__(
+        self,
+        boundaries: Sequence[float] = (80, 120, 160, 180),
+        factors: Sequence[float] = (0.1, 0.01, 0.001, 0.0005),
+    ) -> None:
         rising_boundaries(boundaries, factors)
         self.boundaries = list(boundaries)
         self.factors = [1.0, *factors]
 
-    def __call__(self, epoch):
+    def __call__(self, epoch: float) -> float:
         """Multiplier at `epoch` (float, counted from 0)."""
         return self.factors[bisect.bisect_right(self.boundaries, epoch)]
 
@@ -36,13 +45,13 @@ class Cosine:
     Raises ValueError unless epochs > 0 and 0 <= final <= 1.
     """
 
-    def __init__(self, epochs, final=0.0):
+    def __init__(self, epochs: float, final: float = 0.0) -> None:
         if epochs <= 0 or not 0 <= final <= 1:
             raise ValueError(f"schedule: epochs > 0 and 0 <= final <= 1, not {epochs} and {final}")
         self.epochs = epochs
         self.final = final
 
-    def __call__(self, epoch):
+    def __call__(self, epoch: float) -> float:
         """Multiplier at `epoch` (float, counted from 0); `final` after the last."""
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(epoch / self.epochs, 1))) / 2
 
@@ -54,14 +63,16 @@ class OneCycle:
     `cosine` curve. Raises ValueError unless epochs > 0, 0 <= peak < 1 and the factors are in [0, 1].
     """
 
-    def __init__(self, epochs, peak=0.25, start=0.1, final=0.0, fall="linear"):
+    def __init__(
+        self, epochs: float, peak: float = 0.25, start: float = 0.1, final: float = 0.0, fall: str = "linear"
+    ) -> None:
         if epochs <= 0 or not 0 <= peak < 1 or not (0 <= start <= 1 and 0 <= final <= 1):
             raise ValueError("schedule: epochs > 0, 0 <= peak < 1, and start and final from 0 to 1")
         if fall not in ("linear", "cosine"):
             raise ValueError(f"schedule: fall is linear or cosine, not {fall}")
         self.epochs, self.peak, self.start, self.final, self.fall = epochs, peak, start, final, fall
 
-    def __call__(self, epoch):
+    def __call__(self, epoch: float) -> float:
         """Multiplier at `epoch` (float, counted from 0); `final` after the last."""
         done = min(epoch / self.epochs, 1)
         if done < self.peak:
@@ -80,14 +91,16 @@ class Warmup:
     128 of CIFAR-10's images. Raises ValueError unless 0 <= factor < 1.
     """
 
-    def __init__(self, schedule, epochs=1.023, factor=0.1, rise="constant"):
+    def __init__(
+        self, schedule: Schedule, epochs: float = 1.023, factor: float = 0.1, rise: str = "constant"
+    ) -> None:
         if epochs <= 0 or not 0 <= factor < 1:
             raise ValueError(f"schedule: epochs > 0 and 0 <= factor < 1, not {epochs} and {factor}")
         if rise not in ("constant", "linear"):
             raise ValueError(f"schedule: rise is constant or linear, not {rise}")
         self.schedule, self.epochs, self.factor, self.rise = schedule, epochs, factor, rise
 
-    def __call__(self, epoch):
+    def __call__(self, epoch: float) -> float:
         """Multiplier at `epoch` (float, counted from 0)."""
         if epoch >= self.epochs:
             return self.schedule(epoch)
@@ -102,7 +115,14 @@ class Plateau:
     `min_lr` bounds the product of rate and factor from below.
     """
 
-    def __init__(self, factor=0.1**0.5, patience=5, cooldown=0, min_delta=1e-4, min_lr=0.5e-6):
+    def __init__(
+        self,
+        factor: float = 0.1**0.5,
+        patience: int = 5,
+        cooldown: int = 0,
+        min_delta: float = 1e-4,
+        min_lr: float = 0.5e-6,
+    ) -> None:
         if not 0 < factor < 1:
             raise ValueError(f"plateau: factor lies between 0 and 1, not {factor}")
         self.reduction = factor
@@ -115,7 +135,7 @@ class Plateau:
         self.wait = 0
         self.cooldown_left = 0
 
-    def update(self, loss, rate):
+    def update(self, loss: float, rate: float) -> bool:
         """Take one epoch's loss and the rate it was trained at; True if the factor was reduced."""
         if self.cooldown_left:
             self.cooldown_left -= 1
@@ -132,12 +152,12 @@ class Plateau:
         self.wait, self.cooldown_left = 0, self.cooldown
         return True
 
-    def bound(self, rate):
+    def bound(self, rate: float) -> float:
         """`rate` times the factor, but not below min_lr (nor above `rate` itself)."""
         return min(rate, max(rate * self.factor, self.min_lr))
 
-    def state(self):
+    def state(self) -> dict[str, float]:
         return {k: getattr(self, k) for k in ("factor", "best", "wait", "cooldown_left")}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, float]) -> None:
         vars(self).update(state)

@@ -1,10 +1,14 @@
 """Steps towards flat minima."""
 
-import re
+from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
+import keras
 import tensorflow as tf
 
-ETA = 0.01  # of ASAM (Kwon et al. 2021, section 5)
+ETA = 0.01  # of ASAM, beside small weights (Kwon et al. 2021)
 SHIFT = re.compile(r"(bias|beta)$")
 
 
@@ -17,13 +21,13 @@ class SAM:
     Args:
         rho: how far off the worst weights are sought (Foret et al. 2021, eq. 2).
         adaptive: whether distances are relative to each weight's size but for biases, so that they mean the
-            same whatever the scale of the weights (ASAM, Kwon et al. 2021, eq. 9).
+            same whatever the scale of the weights (ASAM, Kwon et al. 2021).
     """
 
-    def __init__(self, rho, adaptive=False):
+    def __init__(self, rho: float, adaptive: bool = False) -> None:
         self.rho, self.adaptive = rho, adaptive
 
-    def uphill(self, variables, gradients):
+    def uphill(self, variables: Sequence[keras.Variable], gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """The worst weights in first order, tensors, around `variables` with these gradients."""
         scales = [self._scale(variable) for variable in variables]
         slopes = [scale * gradient for scale, gradient in zip(scales, gradients, strict=True)]

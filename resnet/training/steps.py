@@ -1,13 +1,21 @@
-"""The compiled work of a training: its steps, several a call, and the evaluation of a batch."""
+"""The compiled work of a training: its steps, several per call, and the evaluation of a batch."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from resnet.augmentation.transform import Batch
+from resnet.data.feed import Feed
+from resnet.data.preprocessing import Preprocessing
 from resnet.internals.keras import clip
-from resnet.training.metrics import built, default, values
+from resnet.training.losses import BatchLoss
+from resnet.training.metrics import Metric, built, default, values
+from resnet.training.sharpness import SAM
 
 CLIPPING = ("clipnorm", "global_clipnorm", "clipvalue")
 
@@ -34,30 +42,41 @@ class Steps:
     """
 
     def __init__(
-        self, model, optimizer, loss, metrics, preprocessing, strategy, accumulate_steps=1, sharpness=None
-    ):
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        loss: BatchLoss,
+        metrics: Mapping[str, Metric] | None,
+        preprocessing: Preprocessing,
+        strategy: tf.distribute.Strategy,
+        accumulate_steps: int = 1,
+        sharpness: SAM | None = None,
+    ) -> None:
         self.model, self.optimizer, self.preprocessing = model, optimizer, preprocessing
         self.strategy, self._loss = strategy, loss
         self.accumulate_steps, self.sharpness = accumulate_steps, sharpness
+        assert preprocessing.num_classes, "a Preprocessing for inference alone"
         with strategy.scope():
             optimizer.build(model.trainable_variables)
             of_loss = keras.metrics.Mean(name="loss")
             self.metrics = {"loss": of_loss, **built(metrics or default(), preprocessing.num_classes)}
 
-    def loss(self, batch, training):
+    def loss(self, batch: Batch, training: bool) -> Losses:
         """Losses of a Batch as the network sees it."""
         logits = self.model(batch.images, training=training)
         losses = self._loss(batch, logits, training)
         return Losses(logits, losses, tf.add_n(self.model.losses) if self.model.losses else tf.constant(0.0))
 
-    def gradients(self, batch):
+    def gradients(self, batch: Batch) -> list[tf.Tensor]:
         """Those of the mean loss of a Batch, weight decay included, for each trainable variable."""
         with tf.GradientTape() as tape:
             found = self.loss(batch, training=True)
             loss = tf.reduce_mean(found.losses) + found.decay
         return tape.gradient(loss, self.model.trainable_variables)
 
-    def training(self, feed, after_step):
+    def training(
+        self, feed: Feed, after_step: Callable[[list[keras.Variable], tf.Tensor], None]
+    ) -> Callable[..., tf.Tensor]:
         """A function of a block of `feed`, its indices int32 `(S, B)`, and of S steps, epochs and rates.
 
         It trains S steps and gives their losses `(S,)`, weight decay included. `after_step`, of the trainable
@@ -73,7 +92,9 @@ class Steps:
             batch = self.preprocessing.training(images, labels, mine, step, epoch, replica)
             gradients, loss, seen = self._differentiate(batch, tf.size(indices))
             if self.sharpness:
-                gradients, *_ = self._differentiate(batch, tf.size(indices), self._uphill(gradients))
+                gradients, *_ = self._differentiate(
+                    batch, tf.size(indices), self._uphill(self.sharpness, gradients)
+                )
             self._apply(gradients)
             for targets, found in seen:
                 self.update_metrics(targets, found)
@@ -105,7 +126,7 @@ class Steps:
 
         return train_steps
 
-    def evaluation(self, feed):
+    def evaluation(self, feed: Feed) -> Callable[..., None]:
         """A function of a block of `feed` of one step, and of its indices int32 `(1, B)`: for the metrics."""
 
         def replica_step(block, indices):
@@ -132,7 +153,8 @@ class Steps:
         `weights` stand in for the trainable variables; what else the network changes, such as batch norm's
         statistics, then stays as it is.
         """
-        gradients, losses, seen = [], [], []
+        gradients: list[tf.Tensor] = []
+        losses, seen = [], []
         for part in _parts(batch, self.accumulate_steps):
             with tf.control_dependencies(gradients):  # one after the other, to hold the activations of one
                 found, loss, more = self._differentiate_part(part, size, weights)
@@ -152,11 +174,11 @@ class Steps:
             scaled = self.optimizer.scale_loss(loss)
         return found, loss, tape.gradient(scaled, weights or variables)
 
-    def _uphill(self, gradients):
+    def _uphill(self, sharpness, gradients):
         """The weights that lie uphill of the variables, along the gradient of all replicas."""
         if self.strategy.num_replicas_in_sync > 1:
             gradients = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
-        return self.sharpness.uphill(self.model.trainable_variables, gradients)
+        return sharpness.uphill(self.model.trainable_variables, gradients)
 
     def _apply(self, gradients):
         """Apply one replica's part of the gradients, which the optimizer sums over the replicas."""
@@ -170,18 +192,18 @@ class Steps:
             gradients = [gradient * (scale / replicas) for gradient in clipped]
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
-    def update_metrics(self, targets, found):
+    def update_metrics(self, targets: tf.Tensor, found: Losses) -> None:
         for name, metric in self.metrics.items():
             if name == "loss":
                 metric.update_state(found.losses + found.decay)
             else:
                 metric.update_state(targets, found.logits)
 
-    def reset_metrics(self):
+    def reset_metrics(self) -> None:
         for metric in self.metrics.values():
             metric.reset_state()
 
-    def measured(self):
+    def measured(self) -> dict[str, float]:
         """What the metrics say of the images since they were reset, floats by name."""
         return values(self.metrics)
 

@@ -1,23 +1,32 @@
-"""The training loop: several steps a call, on tf.distribute, under schedule x plateau."""
+"""The training loop: several steps per call, on tf.distribute, under schedule x plateau."""
+
+from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from resnet.augmentation.transform import Transform
+from resnet.data.dataset import Dataset, Split
 from resnet.data.feed import feed, with_blocks
 from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError
 from resnet.models.layers import synchronize
+from resnet.rules import adaptive_has_a_radius
 from resnet.run.record import keras_logs
 from resnet.training import memory
 from resnet.training.distribution import everyone, is_chief, single
 from resnet.training.environment import precision_in_force
-from resnet.training.losses import cross_entropy, loss_of
-from resnet.training.schedules import Constant
+from resnet.training.losses import AnyLoss, cross_entropy, loss_of
+from resnet.training.metrics import Metric
+from resnet.training.schedules import Constant, Plateau, Schedule
 from resnet.training.sharpness import SAM
 from resnet.training.steps import Steps
 from resnet.training.weights import final_weights, measure_batch_norm
@@ -27,6 +36,7 @@ FORMAT = 2  # of what `state` gives
 STEPS_PER_CALL = 16
 SECONDS_PER_CALL = 1.0
 EVALUATION_BATCH = 500
+Callbacks = Sequence[keras.callbacks.Callback] | Mapping[str, keras.callbacks.Callback]
 # What Keras' optimizers do on one replica only, and what does it on several.
 ONE_REPLICA = {
     "use_ema": "trainer.final_weights=ema",
@@ -39,7 +49,7 @@ class Trainer:
 
     Args:
         epochs: epochs to train.
-        batch_size: images a step, over all replicas.
+        batch_size: images per step, over all replicas.
         max_steps: stop after so many steps, or None.
         watch: what plateau, best weights and early stopping go by, after each epoch: the `validation`
             images, where there are any, or the `test` images, whose figures then are no honest test.
@@ -60,32 +70,33 @@ class Trainer:
         seed: of the order of the images and of their augmentation.
 
     Raises UserError unless `batch_size` divides among the replicas and gives each part an image, and where
-    `prepare` set another precision than this one.
+    `prepare` set another precision than this one; ValueError for `sam_adaptive` without a rho.
     """
 
     def __init__(
         self,
-        epochs=200,
-        batch_size=32,
-        max_steps=None,
-        watch="validation",
-        final_weights="last",
-        average_from=0.75,
-        ema_decay=0.999,
-        accumulate_steps=1,
-        sam_rho=None,
-        sam_adaptive=False,
-        plateau=None,
-        precision="float32",
-        deterministic=False,
-        scale_rate_from=None,
-        synchronize_batch_norm=False,
-        strategy=None,
-        seed=0,
-    ):
+        epochs: int = 200,
+        batch_size: int = 32,
+        max_steps: int | None = None,
+        watch: str = "validation",
+        final_weights: str = "last",
+        average_from: float = 0.75,
+        ema_decay: float = 0.999,
+        accumulate_steps: int = 1,
+        sam_rho: float | None = None,
+        sam_adaptive: bool = False,
+        plateau: Plateau | None = None,
+        precision: str = "float32",
+        deterministic: bool = False,
+        scale_rate_from: int | None = None,
+        synchronize_batch_norm: bool = False,
+        strategy: tf.distribute.Strategy | None = None,
+        seed: int = 0,
+    ) -> None:
         self.epochs, self.batch_size, self.max_steps = epochs, batch_size, max_steps
         self.watch, self.final_weights, self.average_from = watch, final_weights, average_from
         self.ema_decay, self.accumulate_steps = ema_decay, accumulate_steps
+        adaptive_has_a_radius(sam_rho, sam_adaptive)
         self.sharpness = SAM(sam_rho, sam_adaptive) if sam_rho else None
         self.plateau, self.seed, self.deterministic = plateau, seed, deterministic
         self.scale_rate_from, self.synchronize_batch_norm = scale_rate_from, synchronize_batch_norm
@@ -100,13 +111,21 @@ class Trainer:
             )
         self._check_batch_size()
 
-    def scope(self):
+    def scope(self) -> AbstractContextManager:
         """Where model and optimizer must be built."""
         return self.strategy.scope()
 
     def compile(
-        self, model, optimizer, dataset, *, schedule=None, augmentation=None, loss=None, metrics=None
-    ):
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        dataset: Dataset,
+        *,
+        schedule: Schedule | None = None,
+        augmentation: Transform | None = None,
+        loss: AnyLoss | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+    ) -> None:
         """Bind what is to be trained; model, optimizer and metrics come from `scope()`.
 
         Args:
@@ -149,13 +168,17 @@ class Trainer:
             self.sharpness,
         )
         self.step = self.epoch_start = self.test_looks = 0
-        self.history, self.stopped, self.callback_factor = [], False, 1.0
-        self.first_step_at, self._steps_per_call = None, 1
+        self.history: list[dict[str, Any]] = []
+        self.stopped, self.callback_factor = False, 1.0
+        self.first_step_at: float | None = None
+        self._steps_per_call = 1
         self._feed = feed(dataset.train)
         self._train_steps = self.steps.training(self._feed, self.weights.after_step)
-        self._evaluated, self.callbacks, self._remembered = None, {}, {}
+        self._evaluated: Split | None = None
+        self.callbacks: dict[str, keras.callbacks.Callback] = {}
+        self._remembered: dict[str, dict[str, Any]] = {}
 
-    def fit(self, callbacks=()):
+    def fit(self, callbacks: Callbacks = ()) -> list[dict[str, Any]]:
         """Train to the last epoch, then give the model its final weights; returns `history`.
 
         `history` holds a record for each epoch, see `run.record`. Callbacks are those of Keras, in a list
@@ -184,7 +207,7 @@ class Trainer:
         self.model.optimizer = None  # which is not part of the network
         return self.history
 
-    def state(self):
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """All that a training continues from: arrays by name, and a dict that JSON can hold."""
         progress = {
             "format": FORMAT,
@@ -207,7 +230,7 @@ class Trainer:
             arrays |= {f"{owner}/{name}": array for name, array in own.items()}
         return arrays, progress
 
-    def restore(self, arrays, progress):
+    def restore(self, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any]) -> None:
         """Continue from what `state` gave.
 
         Raises UserError for the state of another version, network or optimizer, and for one inside an
@@ -242,7 +265,7 @@ class Trainer:
             else:
                 self._remembered[owner.removeprefix(CALLBACKS)] = state
 
-    def evaluate(self, split):
+    def evaluate(self, split: Split) -> dict[str, float]:
         """Loss (weight decay included) and metrics of a Split, as floats by name.
 
         Raises UserError if the loss is not finite.
@@ -264,13 +287,13 @@ class Trainer:
             raise self.diverged(f"the loss of the evaluated images is {found['loss']}", self.step)
         return found
 
-    def gradients(self, indices, step):
+    def gradients(self, indices: np.ndarray, step: int) -> list[np.ndarray]:
         """Gradients of the batch that `step` makes of the images `indices` `(B,)`, a NumPy array each."""
         images, labels = self.dataset.train.batch(indices)
         batch = self.preprocessing.training(images, labels, tf.constant(indices), step, len(self.history))
         return [gradient.numpy() for gradient in self.steps.gradients(batch)]
 
-    def diverged(self, what, step):
+    def diverged(self, what: str, step: int) -> UserError:
         """The error that says where `what` happened, and what to do."""
         rate = self.rate(self._epoch_at(step - 1))["learning_rate"]
         return UserError(
@@ -279,29 +302,24 @@ class Trainer:
         )
 
     @property
-    def steps_per_epoch(self):
+    def steps_per_epoch(self) -> int:
         """Batches in an epoch; the last may be smaller, but has an image for each part of each replica."""
         whole, rest = divmod(len(self.dataset.train), self.batch_size)
         return whole + (rest >= self.strategy.num_replicas_in_sync * self.accumulate_steps)
 
     @property
-    def total_steps(self):
+    def total_steps(self) -> int:
         """Steps of the whole training."""
         left = (self.epochs - len(self.history)) * self.steps_per_epoch
         steps = self.epoch_start + left
         return steps if self.max_steps is None else min(steps, self.max_steps)
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether `max_steps` are done."""
         return self.max_steps is not None and self.step >= self.max_steps
 
-    @property
-    def watched_split(self):
-        """The Split that is watched, or None."""
-        return self.watched and getattr(self.dataset, self.watched)
-
-    def rate(self, epoch):
+    def rate(self, epoch: float) -> dict[str, float]:
         """The rate at `epoch` (float) and its factors."""
         scheduled = self.base_rate * self.schedule(epoch)
         reduced = self.plateau.bound(scheduled) if self.plateau else scheduled
@@ -375,9 +393,9 @@ class Trainer:
     def _close_epoch(self, speed, started):
         """The record of the epoch whose last step is done."""
         evaluated, epoch = time.perf_counter(), len(self.history)
-        record = {"epoch": epoch + 1, "step": self.step, "train": self.steps.measured()}
+        record: dict[str, Any] = {"epoch": epoch + 1, "step": self.step, "train": self.steps.measured()}
         if self.watched:
-            record[self.watched] = self.evaluate(self.watched_split)
+            record[self.watched] = self.evaluate(self.dataset.parts[self.watched])
         record["rate"] = rate = self.rate(self._epoch_at(self.step - 1))
         if self.plateau and self.plateau.update(record[self.watched]["loss"], rate["learning_rate"]):
             log.info("epoch %d: plateau factor is now %.4g", epoch + 1, self.plateau.factor)
@@ -409,7 +427,7 @@ class Trainer:
             ).images
 
     def _calls(self, epoch):
-        """What is left of a shuffled epoch in blocks `(steps, batch)` of indices, a call's worth each."""
+        """What is left of a shuffled epoch in blocks `(steps, batch)` of indices, one call's worth each."""
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset.train))
         batch, whole, done = self.batch_size, len(order) // self.batch_size, self.step - self.epoch_start
         while done < self.steps_per_epoch and not (
@@ -578,7 +596,7 @@ def _prefixed(remembered):
     return {f"{CALLBACKS}{name}": state for name, state in remembered.items() if state}
 
 
-def named(callbacks):
+def named(callbacks: Callbacks) -> dict[str, keras.callbacks.Callback]:
     """Callbacks by name: as they are given, or by their class where they come in a list."""
     if isinstance(callbacks, dict):
         return dict(callbacks)
@@ -591,6 +609,6 @@ def named(callbacks):
     return found
 
 
-def wants_every_step(callback):
+def wants_every_step(callback: keras.callbacks.Callback) -> bool:
     """Whether a callback asks for every step: by `every_step`, or as Keras' that save every so many."""
     return getattr(callback, "every_step", False) or isinstance(getattr(callback, "save_freq", None), int)

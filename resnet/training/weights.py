@@ -1,6 +1,10 @@
 """Which weights a training ends with: the last, the best, or an average."""
 
+from __future__ import annotations
+
 import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,16 +19,16 @@ log = logging.getLogger(__name__)
 class Last:
     """The weights after the last step."""
 
-    def start(self, model):
+    def start(self, model: keras.Model) -> None:
         """Make what is needed beside the weights of `model`; in the strategy's scope."""
 
-    def after_step(self, variables, step):
+    def after_step(self, variables: Sequence[keras.Variable], step: tf.Tensor) -> None:
         """Take note of the trainable `variables` after `step`, an int32 scalar counted from 0.
 
         Part of the compiled steps, across the replicas.
         """
 
-    def update(self, model, watched, done):
+    def update(self, model: keras.Model, watched: Mapping[str, float] | None, done: float) -> None:
         """Take note of a model after an epoch.
 
         Args:
@@ -32,33 +36,35 @@ class Last:
             done: share of the training that is over, from 0 to 1.
         """
 
-    def apply(self, model, batches):
+    def apply(self, model: keras.Model, batches: Iterable[tf.Tensor]) -> None:
         """Give `model` the weights that it is to end with.
 
         `batches` gives the batches of an epoch of training, as the network sees them.
         """
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return {}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state)
 
 
 class Best(Last):
     """Those after the epoch with the highest accuracy of the watched images, the later one of equals."""
 
-    def __init__(self):
-        self.accuracy, self.weights = -1.0, []
+    def __init__(self) -> None:
+        self.accuracy = -1.0
+        self.weights: list[np.ndarray] = []
 
-    def update(self, model, watched, done):
+    def update(self, model: keras.Model, watched: Mapping[str, float] | None, done: float) -> None:
+        assert watched is not None  # `final_weights` has seen to it
         if watched["accuracy"] >= self.accuracy:
             self.accuracy, self.weights = watched["accuracy"], model.get_weights()
 
-    def apply(self, model, batches):
+    def apply(self, model: keras.Model, batches: Iterable[tf.Tensor]) -> None:
         model.set_weights(self.weights)
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return {"accuracy": self.accuracy, "weights": self.weights}
 
 
@@ -72,18 +78,19 @@ class Average(Last):
         start: share of the training after which the mean begins; the paper's is 0.75.
     """
 
-    def __init__(self, start):
-        self.start, self.count, self.mean = start, 0, []
+    def __init__(self, start: float) -> None:
+        self.begins, self.count = start, 0
+        self.mean: list[np.ndarray] = []
 
-    def update(self, model, watched, done):
-        if done <= self.start and done < 1:
+    def update(self, model: keras.Model, watched: Mapping[str, float] | None, done: float) -> None:
+        if done <= self.begins and done < 1:
             return
         weights = [np.array(variable) for variable in model.trainable_variables]
         before = self.mean or [np.zeros_like(w) for w in weights]
         self.count += 1
         self.mean = [m + (w - m) / self.count for m, w in zip(before, weights, strict=True)]
 
-    def apply(self, model, batches):
+    def apply(self, model: keras.Model, batches: Iterable[tf.Tensor]) -> None:
         if not self.count:
             log.warning("the training ended before the average of its weights began: these are the last")
             return
@@ -91,7 +98,7 @@ class Average(Last):
             variable.assign(value)
         measure_batch_norm(model, batches)
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return {"count": self.count, "mean": self.mean}
 
 
@@ -102,14 +109,14 @@ class Ema(Last):
     statistics of batch norm are measured anew, as for `Average`.
     """
 
-    def __init__(self, decay):
+    def __init__(self, decay: float) -> None:
         self.decay = decay
 
-    def start(self, model):
+    def start(self, model: keras.Model) -> None:
         variables, self.strategy = model.trainable_variables, tf.distribute.get_strategy()
         self.mean = [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False) for v in variables]
 
-    def after_step(self, variables, step):
+    def after_step(self, variables: Sequence[keras.Variable], step: tf.Tensor) -> None:
         share = (1 - self.decay) / (1 - self.decay ** tf.cast(step + 1, tf.float32))
 
         def move(mean, value):
@@ -118,15 +125,15 @@ class Ema(Last):
         for mean, variable in zip(self.mean, variables, strict=True):
             self.strategy.extended.update(mean, move, args=(variable.value,))
 
-    def apply(self, model, batches):
+    def apply(self, model: keras.Model, batches: Iterable[tf.Tensor]) -> None:
         for variable, mean in zip(model.trainable_variables, self.mean, strict=True):
             variable.assign(mean)
         measure_batch_norm(model, batches)
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return {"mean": [mean.numpy() for mean in self.mean]}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, Any]) -> None:
         for mean, value in zip(self.mean, state["mean"], strict=True):
             mean.assign(value)
 
@@ -134,7 +141,7 @@ class Ema(Last):
 KINDS = {"last": Last, "best": Best}
 
 
-def final_weights(kind, average_from, ema_decay, watch):
+def final_weights(kind: str, average_from: float, ema_decay: float, watch: str | None) -> Last:
     """The rule that `kind` names. Raises UserError where it watches images and there are none."""
     if kind == "average":
         return Average(average_from)
@@ -148,7 +155,7 @@ def final_weights(kind, average_from, ema_decay, watch):
     return KINDS[kind]()
 
 
-def measure_batch_norm(model, batches):
+def measure_batch_norm(model: keras.Model, batches: Iterable[tf.Tensor]) -> None:
     """Set every moving mean and variance of `model` to its mean over `batches` of float32 images."""
     norms = batch_norms(model)
     if not norms:

@@ -1,5 +1,8 @@
 """What a callback of this program knows besides the model."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -21,6 +24,6 @@ class Callback(keras.callbacks.Callback):
 BEFORE, CHECKPOINT, AFTER = 0, 1, 2
 
 
-def in_order(callbacks):
+def in_order(callbacks: Mapping[str, keras.callbacks.Callback]) -> dict[str, keras.callbacks.Callback]:
     """Callbacks by name, in the order in which they are called."""
     return dict(sorted(callbacks.items(), key=lambda item: getattr(item[1], "order", BEFORE)))

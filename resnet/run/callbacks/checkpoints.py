@@ -1,5 +1,7 @@
 """When a run saves itself, and how it stops."""
 
+from __future__ import annotations
+
 import signal
 import time
 
@@ -26,39 +28,39 @@ class Checkpoints(Callback):
     chief_only = False
     order = CHECKPOINT
 
-    def __init__(self, minutes=10.0, keep=3):
+    def __init__(self, minutes: float = 10.0, keep: int = 3) -> None:
         super().__init__()
         self.minutes, self.keep = minutes, keep
-        self.signals = None
+        self.signals: Signals | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         if self.trainer.chief:
             checkpoints.make_directory(self.run.directory.checkpoints)
         self.signals = Signals()
         self.saved_at = time.monotonic()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         due, number = self._agreed()
         if due or number or self.trainer.finished:
             self.save()
         self._stop(number)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         # A last epoch cut short by max_steps was saved before it was closed, so that it can go on.
         if self.trainer.epoch_is_whole:
             self.save()
         self._stop(self._agreed()[1])
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Give the signals back."""
         if self.signals:
             self.signals.close()
             self.signals = None
 
-    def save(self):
+    def save(self) -> None:
         """Write a checkpoint. Workers must all call it; the chief writes.
 
         Raises UserError, and keeps what there is, if a weight is not finite or it cannot be written.
@@ -75,7 +77,8 @@ class Checkpoints(Callback):
     def _agreed(self):
         """Whether the chief's time to save has come, and a signal that any worker got, or None."""
         due = time.monotonic() - self.saved_at > 60 * self.minutes
-        answers = everyone(self.trainer.strategy, [due, self.signals.received])
+        received = self.signals.received if self.signals else None
+        answers = everyone(self.trainer.strategy, [due, received])
         return answers[0][0], next((number for _, number in answers if number), None)
 
     def _stop(self, number):

@@ -1,5 +1,7 @@
 """The epochs as a table."""
 
+from __future__ import annotations
+
 import csv
 
 from resnet.files import replacing
@@ -8,14 +10,14 @@ from resnet.run.record import flat
 
 
 class MetricsCsv(Callback):
-    """metrics.csv: a row an epoch, whole at any time. Equal runs leave equal files, so it has no times."""
+    """metrics.csv: one row per epoch, whole at any time. Equal runs leave equal files, so it has no times."""
 
     order = AFTER
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self._write()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._write()
 
     def _write(self):

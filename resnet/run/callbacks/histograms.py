@@ -1,5 +1,7 @@
 """How weights and gradients are distributed."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from resnet.run.callbacks.base import AFTER, Callback
@@ -14,10 +16,10 @@ class Histograms(Callback):
 
     order = AFTER
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.events = EventFile(self.run.directory.tensorboard / "histograms")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         trainer = self.trainer
         untrained = trainer.model.non_trainable_variables
         before = [np.array(variable) for variable in untrained]

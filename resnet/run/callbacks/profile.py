@@ -1,6 +1,9 @@
 """Where the time of a step goes."""
 
+from __future__ import annotations
+
 import logging
+from typing import Any
 
 import tensorflow as tf
 
@@ -18,30 +21,30 @@ class Profile(Callback):
 
     order = AFTER
 
-    def __init__(self, steps=(100, 120)):
+    def __init__(self, steps: tuple[int, int] = (100, 120)) -> None:
         super().__init__()
         self.first, self.last = steps
-        self.running = None
+        self.running: Any = None
 
-    def steps_to_next(self, step):
+    def steps_to_next(self, step: int) -> int | None:
         """Until the profile begins; single steps while it runs, so that it shows them."""
         return self.first - step if step < self.first else 1 if step < self.last else None
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if self.trainer.step == self.first:
             tf.profiler.experimental.start(str(self.run.directory.tensorboard))
         if self.first <= self.trainer.step < self.last:
             self.running = tf.profiler.experimental.Trace("train", step_num=self.trainer.step, _r=1)
             self.running.__enter__()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if self.running:
             self.running.__exit__(None, None, None)
             self.running = None
             if self.trainer.step >= self.last:
                 self._stop()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         if self.first <= self.trainer.step < self.last:
             self._stop()
         elif self.trainer.step < self.first:

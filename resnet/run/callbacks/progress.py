@@ -1,5 +1,7 @@
 """How the training goes, on the terminal and in the log."""
 
+from __future__ import annotations
+
 import logging
 import sys
 
@@ -12,11 +14,11 @@ log = logging.getLogger(__name__)
 
 
 class Progress(Callback):
-    """A live bar on a terminal, and one line an epoch in the log."""
+    """A live bar on a terminal, and one line per epoch in the log."""
 
     order = AFTER
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.bar = tqdm(
             total=self.trainer.total_steps,
             initial=self.trainer.step,
@@ -25,18 +27,18 @@ class Progress(Callback):
             dynamic_ncols=True,
         )
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if self.trainer.first_step_at is None:
             self.bar.set_description("compiling the first step")
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         self.bar.update(self.trainer.step - self.bar.n)
         self.bar.set_description(f"epoch {len(self.trainer.history) + 1}/{self.params['epochs']}")
         figures = [f"{name} {as_text(name, logs[name])}" for name in ("loss", "accuracy") if name in logs]
         rate = f"rate {logs['learning_rate']:.2g}"
         self.bar.set_postfix_str(" ".join([f"{logs['images_per_second']:,.0f} images/s", *figures, rate]))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         record = self.trainer.history[epoch]
         parts = [split_text(record["train"])]
         parts += [f"{split} {split_text(record[split])}" for split in SPLITS[1:] if split in record]
@@ -46,5 +48,5 @@ class Progress(Callback):
         with tqdm.external_write_mode():
             log.info("epoch %d/%d: %s", epoch + 1, self.params["epochs"], " | ".join(parts))
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         self.bar.close()

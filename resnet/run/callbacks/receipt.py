@@ -1,7 +1,12 @@
 """What it takes to repeat the first steps of a run, and to see that they are the same."""
 
-import hashlib
+from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
 import numpy as np
 
 from resnet.run.callbacks.base import Callback
@@ -21,20 +26,22 @@ class Receipt(Callback):
     chief_only = False  # calls end at the same step for all workers, who read the weights together
     needs_run = False
 
-    def __init__(self, first_steps=20):
+    def __init__(self, first_steps: int = 20) -> None:
         super().__init__()
         self.first_steps = first_steps
-        self.losses, self.before, self.after = [], None, None
+        self.losses: list[float] = []
+        self.before: str | None = None
+        self.after: str | None = None
 
-    def steps_to_next(self, step):
+    def steps_to_next(self, step: int) -> int | None:
         """Until the last of the first steps is done."""
         return self.first_steps - step if step < self.first_steps else None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         if self.trainer.step == 0:
             self.losses, self.before = [], fingerprint(self.trainer.model)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         # A run that goes on from a checkpoint without this has no beginning to tell of.
         if self.before is None or self.trainer.step > self.first_steps:
             return
@@ -43,24 +50,27 @@ class Receipt(Callback):
         if self.run and self.trainer.chief:
             self.run.directory.write_receipt(self.receipt())
 
-    def receipt(self):
+    def receipt(self) -> dict[str, Any]:
         """What receipt.json holds: JSON keeps a float32 loss to the last bit."""
         return {
             "losses": self.losses,
             "weights_before": self.before,
             "weights_after": self.after,
             "images": self.trainer.dataset.train.checksum,
-            "circumstances": circumstances(self.trainer.strategy),
+            "circumstances": {
+                "deterministic": self.trainer.deterministic,
+                **circumstances(self.trainer.strategy),
+            },
         }
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         return {"losses": self.losses, "before": self.before, "after": self.after}
 
-    def restore(self, state):
-        vars(self).update(state)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.losses, self.before, self.after = (state[name] for name in ("losses", "before", "after"))
 
 
-def fingerprint(model):
+def fingerprint(model: keras.Model) -> str:
     """SHA-256 of all weights of a model in their order: shape, kind and bytes of each."""
     digest = hashlib.sha256()
     for variable in model.variables:

@@ -1,6 +1,9 @@
 """What TensorBoard shows of a run."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Mapping
 
 from resnet.run.callbacks.base import AFTER, Callback
 from resnet.run.events import (
@@ -25,8 +28,9 @@ class TensorBoard(Callback):
 
     order = AFTER
 
-    def on_train_begin(self, logs=None):
-        self.files, self.shown = {}, False
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        self.files: dict[str, EventFile] = {}
+        self.shown = False
         # A run that goes on writes its curves again: whoever reads them sees each point once.
         for old in self.run.directory.tensorboard.rglob(f"*{SCALARS}"):
             old.unlink()
@@ -35,16 +39,16 @@ class TensorBoard(Callback):
         for epoch in range(len(self.trainer.history)):
             self.on_epoch_end(epoch)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self.show_data()
 
-    def show_data(self):
+    def show_data(self) -> None:
         """The pictures of the training images, for which the first step does not wait."""
         if not self.shown:
             self.shown = True
             self.add_pictures("train", 0, self.run.draw_data(self.trainer))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         record = self.trainer.history[epoch]
         ended = record["time"]["ended_at"]
         figures = {k: v for k, v in record.items() if isinstance(v, dict)}
@@ -54,7 +58,7 @@ class TensorBoard(Callback):
             if path != "time/ended_at":
                 self._add(place, scalar_event(tag, value, epoch + 1, ended))
 
-    def end(self, figures, pictures):
+    def end(self, figures: Mapping[str, Mapping[str, float]], pictures: Mapping[str, bytes]) -> None:
         """The last words: figures by split of the finished network, and pictures of the test images."""
         self.show_data()
         epoch = len(self.trainer.history)
@@ -65,7 +69,7 @@ class TensorBoard(Callback):
         self.add_pictures("test", epoch, pictures)
         self._add(".", end_event(epoch))
 
-    def add_pictures(self, split, step, pictures):
+    def add_pictures(self, split: str, step: int, pictures: Mapping[str, bytes]) -> None:
         """Show PNG files by name."""
         for name, data in pictures.items():
             self._add(split, picture_event(name, data, step))

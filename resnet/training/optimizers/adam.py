@@ -1,4 +1,4 @@
-"""Adam and AdamW of one operation a variable."""
+"""Adam and AdamW of one operation per variable."""
 
 import keras
 import tensorflow as tf

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from resnet.internals.keras import moments
 from resnet.options import with_options_of
 from resnet.training.optimizers.groups import inner_axes, is_norm_or_bias
 from resnet.training.optimizers.lookahead import Lookahead
@@ -13,8 +14,8 @@ from resnet.training.optimizers.sgd import SGD
 class LARS(SGD):
     """Momentum in which the rate of a layer is that of its weights' norm to its gradient's (You et al. 2017).
 
-    `trust` is the paper's coefficient (eq. 6). With the coupled decay, the default, the norm is that of the
-    gradient and the decay together, which the paper bounds by the sum of theirs. Biases and norms are
+    `trust` is the paper's coefficient (algorithm 1). With the coupled decay, the default, the norm is that
+    of the gradient and the decay together, which the paper bounds by the sum of theirs. Biases and norms are
     stepped as by `SGD`, whose keywords are the other ones.
     """
 
@@ -47,8 +48,8 @@ class Lamb(Lookahead, keras.optimizers.Lamb):
         super().__init__(learning_rate, **betas, **options)
 
     def descend(self, gradient, variable, learning_rate):
-        index, step = self._get_variable_index(variable), tf.cast(self.iterations + 1, variable.dtype)
-        m, v = self._momentums[index].value, self._velocities[index].value
+        m, v = (moment.value for moment in moments(self, variable))
+        step = tf.cast(self.iterations + 1, variable.dtype)
         m.assign_add((gradient - m) * (1 - self.beta_1))
         v.assign_add((tf.square(gradient) - v) * (1 - self.beta_2))
         update = (m / (1 - self.beta_1**step)) / (tf.sqrt(v / (1 - self.beta_2**step)) + self.epsilon)

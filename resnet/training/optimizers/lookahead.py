@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from resnet.internals.keras import number
 from resnet.options import with_options_of
 from resnet.training.optimizers.shared import Shared
 
@@ -31,7 +32,7 @@ class Lookahead(Shared):
         if not self.lookahead_steps:
             super().update_step(gradient, variable, learning_rate)
             return
-        slow = self._slow[self._get_variable_index(variable)].value
+        slow = self._slow[number(self, variable)].value
         slow.assign(tf.where(self.iterations == 0, variable, slow))
         super().update_step(gradient, variable, learning_rate)
         due = (self.iterations + 1) % self.lookahead_steps == 0

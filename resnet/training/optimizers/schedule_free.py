@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from resnet.internals.keras import number
 from resnet.options import with_options_of
 from resnet.training.optimizers.shared import Shared
 
@@ -54,7 +55,7 @@ class ScheduleFree(Shared):
             variable.assign(x)
 
     def _slots(self, variable):
-        index = self._get_variable_index(variable)
+        index = number(self, variable)
         return [slots[index].value for slots in (self._z, self._x, self._total)]
 
 
@@ -91,7 +92,7 @@ class ScheduleFreeAdamW(ScheduleFree, keras.optimizers.Optimizer):
         super().update_step(gradient, variable, corrected)
 
     def direction(self, gradient, variable):
-        v = self._velocities[self._get_variable_index(variable)].value
+        v = self._velocities[number(self, variable)].value
         v.assign_add((1 - self.beta_2) * (tf.square(gradient) - v))
         return gradient / (tf.sqrt(v) + self.epsilon)
 

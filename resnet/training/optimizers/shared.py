@@ -1,11 +1,16 @@
 """What all optimizers here share: what decays and how, groups of weights, and clipping."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
 from resnet.internals.keras import number
 from resnet.training.optimizers.groups import Groups, inner_axes, is_kernel, is_norm_or_bias
+
+if TYPE_CHECKING:
+    from keras.optimizers import Optimizer
+else:
+    Optimizer = object  # what it is mixed in before has its place further on
 
 DECAYING = {
     "kernels": is_kernel,
@@ -21,7 +26,7 @@ class Rule(NamedTuple):
     decay: float
 
 
-class Shared:
+class Shared(Optimizer):
     """Options of every optimizer here; mixed in before one of Keras.
 
     Args:
@@ -99,7 +104,7 @@ class Shared:
 
     def _of_model(self, variable):
         """The model's variable that a part of it, as `update_step` has it, belongs to."""
-        return self._trainable_variables[self._get_variable_index(variable)]
+        return self._trainable_variables[number(self, variable)]
 
     def _clip_gradients(self, gradients):
         if not self.clipnorm:

@@ -1,0 +1,250 @@
+"""The residual networks after ResNet, and what a Style can be: sizes as published, looped as unrolled."""
+
+import xml.etree.ElementTree as ElementTree
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from resnet.models import (
+    architecture,
+    convnext,
+    densenet,
+    densenet_imagenet,
+    layers,
+    resnet_imagenet,
+    resnet_v1,
+    resnet_v2,
+    resnext,
+    stack,
+    summary,
+    unstack,
+    vgg,
+    wide_resnet,
+)
+from resnet.models.attention import CBAM, SqueezeExcitation
+from resnet.models.layers import Dropout
+from tests.test_models import gradients, trainable
+
+RS = {"stem": "deep_strided", "shortcut": "pooled", "attention": "se", "attention_reduction": 4}
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "parameters"),
+    [
+        (wide_resnet, {"depth": 28, "width": 10}, 36_479_194),
+        (wide_resnet, {"depth": 40, "width": 4}, 8_949_210),
+        (wide_resnet, {"depth": 16, "width": 8}, 10_961_370),
+        (resnext, {"depth": 29}, 34_426_698),
+        (resnet_imagenet, {"depth": 18, "version": 2, "stem": "cifar"}, 11_172_170),
+        (resnet_imagenet, {"depth": 34, "version": 2, "stem": "cifar"}, 21_280_330),
+        (densenet, {"depth": 40, "bottleneck": False, "compression": 1.0}, 1_019_722),
+        (densenet, {"depth": 100}, 769_162),
+    ],
+)
+def test_parameters_for_cifar_are_the_published(family, options, parameters):
+    assert trainable(family((32, 32, 3), 10, **options)) == parameters
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "parameters"),
+    [
+        (resnet_imagenet, {"cardinality": 32, "group_width": 4}, 25_028_904),
+        (resnet_imagenet, {"stem": "deep", "shortcut": "pooled"}, 25_576_264),
+        (resnet_imagenet, {"attention": "se"}, 28_088_024),
+        (resnet_imagenet, {"attention": "cbam"}, 28_089_592),
+        (resnet_imagenet, RS, 35_691_912),
+        (densenet_imagenet, {}, 7_978_856),
+        (convnext, {"size": "tiny"}, 28_589_128),
+        (convnext, {"size": "small"}, 50_223_688),
+        (convnext, {"size": "base"}, 88_591_464),
+    ],
+)
+def test_parameters_for_imagenet_are_the_published(family, options, parameters):
+    assert trainable(family((64, 64, 3), 1000, **options)) == parameters
+
+
+@pytest.mark.parametrize(
+    ("size", "millions"), [("atto", 3.70), ("femto", 5.22), ("pico", 9.05), ("nano", 15.59)]
+)
+def test_small_convnexts_are_timms(size, millions):
+    assert round(trainable(convnext((64, 64, 3), 1000, size=size)) / 1e6, 2) == millions
+
+
+def test_the_filters_of_v2_widen():
+    wide = resnet_v2((32, 32, 3), 10, depth=11, filters=(32, 64, 128), out_filters=(128, 256, 512))
+    assert [wide.get_layer(f"stage{i}_block1_conv3").filters for i in (1, 2, 3)] == [128, 256, 512]
+
+
+NETWORKS = {
+    "wide": (wide_resnet, {"depth": 22, "width": 2, "dropout": 0.3}),
+    "resnext": (resnext, {"depth": 29, "cardinality": 4, "group_width": 2}),
+    "se": (resnet_v1, {"depth": 20, "attention": "se", "attention_reduction": 4}),
+    "cbam": (resnet_v2, {"depth": 29, "attention": "cbam"}),
+    "group norm": (resnet_v1, {"depth": 20, "norm": "group", "activation": "gelu"}),
+    "layer norm": (resnet_v2, {"depth": 29, "norm": "layer", "activation": "silu"}),
+    "no norm": (resnet_v1, {"depth": 20, "norm": "none", "rezero": True}),
+    "convnext": (convnext, {"size": "atto", "patch": 2}),
+}
+UNLOOPED = {
+    "resnet-rs": (resnet_imagenet, {"depth": 50, **RS}),
+    "densenet": (densenet, {"depth": 22, "dropout": 0.2}),
+    "vgg": (vgg, {"depth": 11, "norm": "none", "activation": "silu"}),
+}
+SHAPE = (12, 12, 3)  # of `gradients`
+
+
+def built(name, **options):
+    """With the factors of branches, which begin at 0, at a value that lets them count."""
+    keras.utils.set_random_seed(1)
+    family, own = (NETWORKS | UNLOOPED)[name]
+    model = family(SHAPE, 5, **own, **options)
+    factors = {w: np.full_like(v, 0.3) for w, v in unstack(model).items() if w.endswith("factor")}
+    stack(model, unstack(model) | factors)
+    return model
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("form", ["written out", pytest.param("recomputed", marks=pytest.mark.slow)])
+def test_looped_computes_what_unrolled_does(name, form, monkeypatch):
+    if form == "recomputed":
+        monkeypatch.setattr(layers, "FEW_BLOCKS", 0)
+    looped, unrolled = built(name, recompute=form == "recomputed"), built(name, stage="unrolled")
+    assert any(isinstance(layer, layers.Repeat) for layer in looped.layers)
+    stack(unrolled, unstack(looped))
+    found, expected = gradients(looped), gradients(unrolled)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-4, atol=1e-4 * np.abs(expected[0]).max())
+    for weight, gradient in expected[1].items():
+        atol = 2e-4 * np.abs(gradient).max() + 1e-6
+        np.testing.assert_allclose(found[1][weight], gradient, rtol=1e-3, atol=atol, err_msg=weight)
+    for weight, moved in unstack(unrolled).items():
+        np.testing.assert_allclose(unstack(looped)[weight], moved, rtol=1e-4, atol=1e-5, err_msg=weight)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("layer norm", "resnet-rs", "vgg") else name
+        for name in [*NETWORKS, *UNLOOPED]
+    ],
+)
+def test_in_bfloat16_drawn_and_saved(name, tmp_path):
+    """Near its float32 logits, one picture for both forms, and the same when it is loaded again."""
+    images = np.random.default_rng(0).normal(size=(4, *SHAPE)).astype("float32")
+    model = built(name)
+    expected = model(images).numpy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        half = built(name)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    stack(half, unstack(model))
+    logits = half(images)
+    assert logits.dtype == "float32"
+    assert half.layers[1].compute_dtype == "bfloat16"
+    np.testing.assert_allclose(logits, expected, atol=0.1 * np.abs(expected).max())
+
+    svg = architecture.svg(model)
+    ElementTree.fromstring(svg)
+    assert name not in NETWORKS or architecture.svg(built(name, stage="unrolled")).split("</title>")[1].count(
+        "<rect"
+    ) == svg.count("<rect")
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(again(images), model(images))
+    assert summary(again) == summary(model)
+
+
+def dense(x, kernel, bias):
+    return np.maximum(x @ kernel[0] + bias[0], 0) @ kernel[1] + bias[1]
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("kind", [SqueezeExcitation, CBAM])
+def test_attention_is_the_papers(kind):
+    """By NumPy: C / reduction hidden units; the weight of pixels is a 7x7 convolution with zeros around."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(2, 5, 6, 8)).astype("float32")
+    layer = kind(reduction=4)
+    layer.build(x.shape)
+    weights = [random.normal(size=v.shape).astype("float32") for v in layer.weights]
+    layer.set_weights(weights)
+    kernels, biases = weights[0:4:2], weights[1:4:2]
+    assert kernels[0].shape == (8, 2)
+    logits = dense(x.mean((1, 2)), kernels, biases)
+    if kind is CBAM:
+        logits += dense(x.max((1, 2)), kernels, biases)
+    expected = x * sigmoid(logits)[:, None, None]
+    if kind is CBAM:
+        both = np.pad(np.stack([expected.mean(-1), expected.max(-1)], -1), [(0, 0), (3, 3), (3, 3), (0, 0)])
+        windows = np.lib.stride_tricks.sliding_window_view(both, (7, 7), (1, 2))
+        expected *= sigmoid(np.einsum("nhwcij,ijco->nhwo", windows, weights[4]))
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_keeps_the_mean_and_draws_anew():
+    layer, x = Dropout(0.25), np.ones((4, 50, 50, 8), "float32")
+    first, second = layer(x, training=True).numpy(), layer(x, training=True).numpy()
+    assert set(np.unique(first)) == {0, np.float32(1 / 0.75)}
+    assert (first == 0).mean() == pytest.approx(0.25, abs=0.01)
+    assert ((first == 0) & (second == 0)).mean() == pytest.approx(0.25**2, abs=0.01)
+    np.testing.assert_array_equal(layer(x), x)
+
+
+def test_blocks_of_a_loop_drop_units_of_their_own():
+    model = wide_resnet((8, 8, 3), 5, depth=22, width=1, dropout=0.5)
+    states = np.array(next(v for v in model.variables if v.path.endswith("dropout_state")))
+    assert states.shape == (3, 2) and len(np.unique(states)) == 6
+    images = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
+    assert not np.array_equal(model(images, training=True), model(images, training=True))
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_norms_are_of_one_image(norm):
+    """What else is in a batch changes nothing, in training too; and the moments are those of its groups."""
+    model = resnet_v1((8, 8, 3), 5, depth=8, norm=norm, bn_epsilon=1e-6)
+    images = tf.constant(np.random.default_rng(0).normal(size=(6, 8, 8, 3)).astype("float32"))
+    np.testing.assert_allclose(model(images, training=True)[:2], model(images[:2]), rtol=1e-4, atol=1e-5)
+    name = {"group": "stem_gn", "layer": "stem_ln"}[norm]
+    normed = keras.Model(model.input, model.get_layer(name).output)(images).numpy()
+    axes = {"group": (1, 2), "layer": -1}[norm]  # 16 channels are 16 groups
+    np.testing.assert_allclose(normed.mean(axes), 0, atol=1e-4)
+    np.testing.assert_allclose(normed.std(axes), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize(("family", "depth", "filters"), [(resnet_v1, 20, 32), (resnet_v2, 29, 128)])
+@pytest.mark.parametrize(
+    "options", [{"rezero": True}, {"zero_init": True}, {"zero_init": True, "norm": "none"}], ids=str
+)
+def test_blocks_start_as_their_shortcuts(family, depth, filters, options):
+    model = family((8, 8, 3), 5, depth=depth, **options)
+    x = tf.abs(tf.random.normal([2, 4, 4, filters]))
+    np.testing.assert_array_equal(model.get_layer("stage2_blocks2-3")(x), x)
+
+
+def test_resnet_d_pools_before_it_projects():
+    model = resnet_v1((8, 8, 3), 5, depth=8, shortcut="pooled", l2=0.0)
+    assert model.get_layer("stage2_block1_shortcut_pool").output.shape == (None, 4, 4, 16)
+    assert model.get_layer("stage2_block1_shortcut").strides == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: wide_resnet((8, 8, 3), 5, depth=20), "depth is 6n\\+4; nearest: 16 and 22"),
+        (lambda: densenet((8, 8, 3), 5, depth=99), "depth is 6n\\+4; nearest: 94 and 100"),
+        (lambda: densenet((8, 8, 3), 5, depth=41, bottleneck=False), "3n\\+4; nearest: 40 and 43"),
+        (lambda: resnet_imagenet((8, 8, 3), 5, 18, cardinality=32), "cardinality .* bottlenecks"),
+        (lambda: resnet_v1((8, 8, 3), 5, norm="instance"), "norm is batch or group"),
+        (lambda: resnet_v1((8, 8, 3), 5, attention="eca"), "attention is none or se"),
+        (lambda: convnext((8, 8, 3), 5, size="huge"), "size is atto or"),
+        (lambda: resnet_v1((8, 8, 3), 5, rezero=True, zero_init=True), "rezero=true needs zero_init=false"),
+    ],
+)
+def test_impossible_options(build, words):
+    with pytest.raises(ValueError, match=words):
+        build()
