@@ -178,6 +178,7 @@ RANGES: dict[str, Any] = {
     "temperature": Positive,
     # of metrics and callbacks
     "k": Count,
+    "bins": Count,
     "minutes": Positive,
     "keep": Count,
     "first_steps": Count,

@@ -43,8 +43,8 @@ def as_text(name: str, value: float) -> str:
 
 
 def is_share(name: str) -> bool:
-    """Whether a metric of this name is a share of the images, from 0 to 1."""
-    return "accuracy" in name
+    """Whether a metric of this name is a share of the images, from 0 to 1, or a gap of such shares."""
+    return any(word in name for word in ("accuracy", "calibration_error"))
 
 
 def split_text(figures: Mapping[str, float]) -> str:

@@ -1,8 +1,10 @@
 """Metrics of a split: how well logits `(B, K)` fit targets `(B, K)`, averaged over an epoch.
 
 A metric is a `keras.metrics.Metric`, or a function of targets and logits that gives one number per image. It
-is measured in training and in evaluation, and stands in the epoch's record under the name it is given. A
-`_target_` is called to give one, as `top_k` is; for a bare function of targets and logits `_partial_: true`.
+is measured in training and in evaluation, and stands in the epoch's record under the name it is given. Where
+training mixes images, an image is of several classes, in shares.
+
+A `_target_` is called to give a metric, as `top_k` is; for a bare function say `_partial_: true`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import TypeAlias
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 Metric: TypeAlias = keras.metrics.Metric | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -19,6 +22,48 @@ Metric: TypeAlias = keras.metrics.Metric | Callable[[tf.Tensor, tf.Tensor], tf.T
 def top_k(k: int = 5) -> keras.metrics.Metric:
     """Share of the images whose class is among the `k` likeliest."""
     return keras.metrics.TopKCategoricalAccuracy(k)
+
+
+class BalancedAccuracy(keras.metrics.Metric):
+    """Mean of the classes' own accuracies, over those that have images (Brodersen et al. 2010)."""
+
+    def __init__(self) -> None:
+        super().__init__(name="balanced_accuracy")
+
+    def update_state(self, targets: tf.Tensor, logits: tf.Tensor) -> None:
+        if not self.variables:
+            self.right, self.images = (self.add_variable([targets.shape[1]], "zeros") for _ in range(2))
+        self.right.assign_add(tf.reduce_sum(targets * _predicted(logits), axis=0))
+        self.images.assign_add(tf.reduce_sum(targets, axis=0))
+
+    def result(self) -> tf.Tensor:
+        accuracies = ops.divide_no_nan(self.right, self.images)
+        return ops.divide_no_nan(ops.sum(accuracies), ops.sum(self.images > 0))
+
+
+class CalibrationError(keras.metrics.Metric):
+    """Expected calibration error: mean gap between confidence and accuracy (Guo et al. 2017, equation 3).
+
+    Images are sorted into `bins` of equal width by their confidence, the highest probability; a bin is open
+    below and closed above.
+    """
+
+    def __init__(self, bins: int = 15) -> None:
+        super().__init__(name="calibration_error")
+        self.bins = bins
+        self.gaps = self.add_variable([bins], "zeros")
+        self.images = self.add_variable([], "zeros")
+
+    def update_state(self, targets: tf.Tensor, logits: tf.Tensor) -> None:
+        confidence = tf.reduce_max(tf.nn.softmax(logits), axis=1)
+        correct = tf.reduce_sum(targets * _predicted(logits), axis=1)
+        bin_of = tf.cast(tf.math.ceil(confidence * self.bins), tf.int32) - 1
+        bin_of = tf.clip_by_value(bin_of, 0, self.bins - 1)  # rounding can bring it beyond 1
+        self.gaps.assign_add(tf.math.unsorted_segment_sum(correct - confidence, bin_of, self.bins))
+        self.images.assign_add(tf.cast(tf.size(confidence), tf.float32))
+
+    def result(self) -> tf.Tensor:
+        return ops.divide_no_nan(ops.sum(ops.abs(self.gaps)), self.images)
 
 
 def built(metrics: Mapping[str, Metric], num_classes: int) -> dict[str, keras.metrics.Metric]:
@@ -42,3 +87,8 @@ def default() -> dict[str, Metric]:
 def values(metrics: Mapping[str, keras.metrics.Metric]) -> dict[str, float]:
     """What the metrics say, floats by name; of one with several numbers, such as one per class, the mean."""
     return {name: float(tf.reduce_mean(metric.result())) for name, metric in metrics.items()}
+
+
+def _predicted(logits):
+    """The likeliest classes, one-hot `(B, K)`."""
+    return tf.one_hot(tf.argmax(logits, axis=1), logits.shape[1])

@@ -137,13 +137,15 @@ class Trainer:
             metrics: by name, as in `training.metrics`; None for the accuracy.
 
         Raises UserError for fewer images than a batch has, for an optimizer that cannot be stepped here, for
-        a model of another precision, and where nothing is there that is to be watched.
+        a model of another precision, for metrics without the accuracy, and where nothing is there that is to
+        be watched.
         """
         if metrics is not None and "accuracy" not in metrics:
             raise UserError("metrics: there is no accuracy, by which runs are judged; leave it in")
         self._check_images(dataset)
         self._check_model(model)
         self._check_optimizer(optimizer)
+        self._check_metrics(metrics)
         self.model, self.optimizer, self.dataset = model, optimizer, dataset
         self.schedule = schedule or Constant()
         self.base_rate = self._base_rate(optimizer)
@@ -522,6 +524,13 @@ class Trainer:
             raise UserError(
                 f"trainer.batch_size={self.batch_size} is more than the {len(dataset.train)} "
                 "training images; give a smaller one"
+            )
+
+    def _check_metrics(self, metrics):
+        if metrics and "accuracy" not in metrics:
+            raise UserError(
+                f"metrics: {', '.join(metrics)}, and no accuracy, by which weights and runs are ranked\n"
+                "give it beside them, as in metrics=[default,top5]"
             )
 
     def _check_optimizer(self, optimizer):
