@@ -89,7 +89,7 @@ def test_another_seed_chooses_another_of_a_rare_class():
 @pytest.mark.parametrize(
     ("split", "words"),
     [
-        (noise([10, 1]), "data.test_split: class rare has one image; a cut needs two"),
+        (noise([10, 1]), "data.test_split: class rare has one image, a cut needs two"),
         (
             joined(noise([10, 0]), *[noise([0, 1])] * 3),
             "data.test_split: class rare has one image in 3 copies; a cut needs two",

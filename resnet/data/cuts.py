@@ -28,11 +28,13 @@ def split_off(
 ) -> tuple[Split, Split]:
     """What is left of `split`, and the `fraction` of it that is split off, class by class.
 
-    Each class is in both, and equal pictures of a class are on one side. Raises UserError, with the option
-    `name`, for a class of which this cannot be.
+    Each class is in both, of few images in more than its share, and equal pictures of a class are on one
+    side. Raises UserError, with the option `name`, for a class of which this cannot be.
     """
     _, pictures = np.unique(split.hashes, return_inverse=True)
-    part, rest = _cut(split, round(fraction * len(split)), pictures, seed, name, class_names)
+    classes = len(np.unique(split.labels))
+    size = max(classes, min(round(fraction * len(split)), len(split) - classes))
+    part, rest = _cut(split, size, pictures, seed, name, class_names)
     return rest, part
 
 
@@ -41,7 +43,8 @@ def _cut(split, size, pictures, seed, name, class_names):
     counts = np.bincount(split.labels)
     classes = np.flatnonzero(counts)
     for label in classes[counts[classes] == 1]:
-        raise UserError(f"data.{name}: class {class_names[label]} has one image; a cut needs two of each")
+        cure = "; give more, or data.validation_split=0" if name == "validation_split" else ""
+        raise UserError(f"data.{name}: class {class_names[label]} has one image, a cut needs two{cure}")
     if not len(classes) <= size <= len(split) - len(classes):
         raise UserError(
             f"data.{name}: {size} of {len(split)} images cannot be drawn from each of {len(classes)} "
@@ -62,7 +65,7 @@ def _cut(split, size, pictures, seed, name, class_names):
         if kept is None:
             raise UserError(
                 f"data.{name}: class {class_names[label]} has one image in {len(members)} copies; "
-                "a cut needs two of each"
+                "a cut needs two"
             )
         inside[members] = kept
     return split.take(np.flatnonzero(inside)), split.take(np.flatnonzero(~inside))
