@@ -153,6 +153,10 @@ RANGES: dict[str, Any] = {
     "keep": Count,
     "first_steps": Count,
     "steps": Annotated[list[Count], Field(min_length=2, max_length=2)],
+    # of explanations
+    "count": Count,
+    "draws": Count,
+    "batch": Count,
 }
 
 ELSEWHERE: dict[str, dict[str, Any]] = {
