@@ -157,6 +157,10 @@ RANGES: dict[str, Any] = {
     "count": Count,
     "draws": Count,
     "batch": Count,
+    "images": str | Annotated[list[str], Field(min_length=1)] | None,
+    "mistakes": Count,
+    "points": Annotated[int, Field(ge=3, lt=1000)],
+    "reach": Positive,
 }
 
 ELSEWHERE: dict[str, dict[str, Any]] = {
