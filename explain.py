@@ -20,8 +20,7 @@ def explain(config: DictConfig) -> None:
     if config.against is not None:
         runs.append(RunDirectory.finished(str(config.against)))
     wanted = chosen(config)
-    recorded = [run_config(config, run.path) for run in runs]
-    check_node("data", OmegaConf.to_container(recorded[0].data, resolve=True))
+    recorded = records(config, runs)
 
     import_keras()
     from resnet.report.subject import few, subjects_of
@@ -36,13 +35,22 @@ def explain(config: DictConfig) -> None:
         sys.exit(1)
 
 
+def records(config, runs):
+    """The configurations of the runs, with the data of `config`."""
+    recorded = [run_config(config, run.path) for run in runs]
+    check_node("data", OmegaConf.to_container(recorded[0].data, resolve=True))
+    return recorded
+
+
 def chosen(config):
     """The options of each picture that is wanted, by its name."""
     given = config.what
     names = pictures.names() if given is None else list(given) if OmegaConf.is_list(given) else [given]
     pictures.check(names)
     check_values("", {"count": config.count, "seed": config.seed})
-    options = {name: OmegaConf.to_container(config.get(name, OmegaConf.create()), resolve=True) for name in names}
+    options = {
+        name: OmegaConf.to_container(config.get(name, OmegaConf.create()), resolve=True) for name in names
+    }
     for name, values in options.items():
         check_values(name, values)
     return options

@@ -59,8 +59,11 @@ def test_looped_and_unrolled_blocks_are_called_alike_and_do_the_same():
 def test_a_block_without_its_branch_is_its_shortcut(stage):
     """Of identity blocks the identity: v1's last ReLU finds nothing below 0, v2 and a plain one have none."""
     for family, depth in ((resnet_v1, 20), (resnet_v2, 29), (plain, 20)):
-        blocks = cut(family((16, 16, 3), 7, depth, shortcut="identity", stage=stage) if family is not plain
-                     else family((16, 16, 3), 7, depth, stage=stage))
+        blocks = cut(
+            family((16, 16, 3), 7, depth, shortcut="identity", stage=stage)
+            if family is not plain
+            else family((16, 16, 3), 7, depth, stage=stage)
+        )
         x = IMAGES
         for block in blocks:
             if block.numbered and block.keeps_shape:

@@ -3,7 +3,6 @@
 import csv
 import inspect
 
-import numpy as np
 import pytest
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -29,7 +28,9 @@ def test_options_of_a_picture_are_those_of_yaml(name):
     parameters = inspect.signature(explain.find(name)).parameters
     options = {n: p.default for n, p in parameters.items() if p.kind == p.KEYWORD_ONLY}
     assert list(parameters)[:2] == ["networks", "dataset"]
-    assert {n: v for n, v in written.items() if not str(v).startswith("${")} == {n: v for n, v in options.items() if n in options.keys() - SHARED}
+    assert {n: v for n, v in written.items() if not str(v).startswith("${")} == {
+        n: v for n, v in options.items() if n in options.keys() - SHARED
+    }
     assert written.keys() == options.keys()
 
 
@@ -61,7 +62,12 @@ def test_a_picture_of_two_networks_has_equal_rows_and_both_names(name):
 def finished(tmp_path_factory):
     directory = tmp_path_factory.mktemp("finished")
     for family in ("resnet_v1", "plain"):
-        options = "trainer.epochs=2", f"model={family}", f"hydra.run.dir={family}", "trainer.precision=float32"
+        options = (
+            "trainer.epochs=2",
+            f"model={family}",
+            f"hydra.run.dir={family}",
+            "trainer.precision=float32",
+        )
         done = train(*TINY, *options, cwd=directory)
         assert done.returncode == 0, done.stderr
     return directory
@@ -73,7 +79,9 @@ def test_a_run_beside_another(finished):
     done = run("explain.py", "run=resnet_v1", "against=plain", few, "output=seen", cwd=finished)
     assert done.returncode == 0, done.stderr
     names = explain.names()
-    assert {p.name for p in (finished / "seen").iterdir()} == {f"{n}.{end}" for n in names for end in ("png", "csv")}
+    assert {p.name for p in (finished / "seen").iterdir()} == {
+        f"{n}.{end}" for n in names for end in ("png", "csv")
+    }
     assert [line.partition(":")[0] for line in done.stdout.splitlines()[: len(names)]] == names
     events = EventAccumulator(str(finished / "resnet_v1" / "tensorboard" / "explanations")).Reload()
     assert set(events.Tags()["tensors"]) == {*names, *(f"{name}/seen/text_summary" for name in names)}

@@ -46,7 +46,9 @@ def test_looped_and_unrolled_have_the_gradients_of_keras():
     for name, values in looped.items():
         assert values == pytest.approx(unrolled[name], rel=1e-3), name
     with tf.GradientTape() as tape:
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, models[1](x, training=True))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(
+            labels, models[1](x, training=True)
+        )
     whole = tape.gradient(loss, models[1].trainable_variables)
     total = sum(values["weights"] ** 2 for values in unrolled.values())
     assert total == pytest.approx(sum(float(tf.reduce_sum(g**2)) for g in whole), rel=1e-3)

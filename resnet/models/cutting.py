@@ -115,8 +115,8 @@ class _Graph:
 def cut(model):
     """The Blocks of a functional model named as `models.names` says: `stem`, every block, `head`.
 
-    Run one after the other they are the model. A stage without numbered blocks, as VGG's, is one block. Raises
-    UserError for a model of other names, or whose blocks do not follow each other.
+    Run one after the other they are the model. A stage without numbered blocks, as VGG's, is one block.
+    Raises UserError for a model of other names, or whose blocks do not follow each other.
     """
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     staged = [i for i, layer in enumerate(layers) if names.place(layer.name).stage]

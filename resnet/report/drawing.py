@@ -50,7 +50,9 @@ def spread(axes, points, style, beside=0.0, label=None):
     values = [[value for place, value in points if place == at] for at in x]
     mean = np.array([np.mean(some) for some in values])
     reach = np.array([(m - min(some), max(some) - m) for m, some in zip(mean, values, strict=True)]).T
-    axes.errorbar(np.add(x, beside), mean, np.maximum(reach, 0), **style, capsize=3, elinewidth=1, label=label)
+    axes.errorbar(
+        np.add(x, beside), mean, np.maximum(reach, 0), **style, capsize=3, elinewidth=1, label=label
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

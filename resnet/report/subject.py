@@ -69,7 +69,9 @@ class Subject:
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read: {error}") from error
         if f"{part}_logits" not in arrays:
-            raise UserError(f"{self.run}: it held no {part} images out; give data.{part}_split=0.1 in training")
+            raise UserError(
+                f"{self.run}: it held no {part} images out; give data.{part}_split=0.1 in training"
+            )
         return arrays[f"{part}_logits"].astype(np.float32), arrays[f"{part}_label"]
 
 

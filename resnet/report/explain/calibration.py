@@ -65,21 +65,31 @@ def reliability(probabilities, labels, bins=BINS):
 
 def _draw(networks, rows):
     figure = drawing.figure((1.5 + 4.5 * len(networks), 6))
-    grid = figure.subplots(2, len(networks), squeeze=False, sharex=True, height_ratios=(3, 1))
+    grid = figure.subplots(2, len(networks), squeeze=False, sharex=True, height_ratios=(2, 1))
     for network, (axes, counts) in zip(networks, grid.T, strict=True):
         axes.plot([0, 1], [0, 1], ":", color=drawing.GREY, lw=1.5)
         for which, style in zip(("as trained", "tempered"), drawing.STYLES, strict=True):
             own = [row for row in rows if (row["network"], row["which"]) == (network.label, which)]
             filled = [row for row in own if row["images"]]
             label = f"{which}, T = {own[0]['temperature']:.3g}: error {own[0]['error']:.2%}"
-            axes.plot([r["confidence"] for r in filled], [r["accuracy"] for r in filled], **style, label=label)
+            for row in filled:
+                size = 4 + 14 * (row["images"] / sum(r["images"] for r in own)) ** 0.5
+                axes.plot(row["confidence"], row["accuracy"], **style | {"ls": ""}, ms=size)
             at = [(row["low"] + row["high"]) / 2 for row in own]
-            counts.step(at, [row["images"] for row in own], where="mid", color=style["color"], ls=style["ls"])
+            counts.step(
+                at,
+                [row["images"] for row in own],
+                where="mid",
+                color=style["color"],
+                ls=style["ls"],
+                label=label,
+            )
         axes.set_title(network.label, parse_math=False)
         drawing.share_axis(axes)
         drawing.plain(counts)
-        axes.set_ylabel("accuracy")
+        axes.set_ylabel("accuracy (large: many images)")
         counts.set(yscale="symlog", ylim=(0, None), xlabel="confidence", ylabel="test images")
+        counts.yaxis.set_major_formatter("{x:g}")
         counts.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        drawing.legend(axes, loc="upper left")
+        drawing.legend(counts, loc="upper left", fontsize=8)
     return figure

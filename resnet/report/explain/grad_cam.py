@@ -35,9 +35,13 @@ def explain(networks, dataset, *, images=None, mistakes=6):
         order = np.argsort(-probabilities, 1)
         second = order[:, 1] if labels is None else labels
         for which, classes in (("predicted", order[:, 0]), ("second" if labels is None else "true", second)):
-            maps = {"grad_cam": grad_cam(network.blocks, x, classes), "saliency": saliency(network.blocks, x, classes)}
+            maps = {
+                "grad_cam": grad_cam(network.blocks, x, classes),
+                "saliency": saliency(network.blocks, x, classes),
+            }
             captions = [
-                f"{short(dataset.class_names[k])} {p[k]:.0%}" for k, p in zip(classes, probabilities, strict=True)
+                f"{short(dataset.class_names[k])} {p[k]:.0%}"
+                for k, p in zip(classes, probabilities, strict=True)
             ]
             panels.append((network.label, which, maps, captions))
             rows += [
@@ -73,7 +77,7 @@ def grad_cam(blocks, inputs, classes, at=None):
 
 
 def saliency(blocks, inputs, classes):
-    """Maps `(N, H, W)` from 0 to 1: the greatest gradient among the channels of each pixel, without its sign."""
+    """Maps `(N, H, W)` from 0 to 1: the greatest gradient, without sign, among a pixel's channels."""
     x = tf.convert_to_tensor(inputs)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -107,7 +111,10 @@ def _places(maps, i):
     for name, several in maps.items():
         heat, (rows, columns) = several[i], np.indices(several[i].shape)
         total = max(float(heat.sum()), np.finfo(np.float32).tiny)
-        places |= {f"{name}_x": float((heat * columns).sum() / total), f"{name}_y": float((heat * rows).sum() / total)}
+        places |= {
+            f"{name}_x": float((heat * columns).sum() / total),
+            f"{name}_y": float((heat * rows).sum() / total),
+        }
     return places
 
 
@@ -117,7 +124,9 @@ def _sentence(networks, rows, count):
         own = [row for row in rows if row["network"] == network.label]
         wrong = sum(a["class"] != b["class"] for a, b in zip(own[:count], own[count:], strict=True))
         other = "true" if own[-1]["which"] == "true" else "second"
-        parts.append(f"{network.label}: for {wrong} of {count} pictures the {other} class is not the predicted.")
+        parts.append(
+            f"{network.label}: for {wrong} of {count} pictures the {other} class is not the predicted."
+        )
     return " ".join(parts)
 
 

@@ -1,8 +1,8 @@
 """Accuracy with blocks removed or swapped: of residual networks it falls little by little.
 
 Veit, Wilber and Belongie 2016, "Residual networks behave like ensembles of relatively shallow networks",
-sections 4.1 (one block removed), 4.2 (several) and 4.3 (order changed). Nothing is trained again. Of a residual
-block the shortcut stays; of a plain one its input, where its output has the same shape.
+sections 4.1 (one block removed), 4.2 (several) and 4.3 (order changed). Nothing is trained again. Of a
+residual block the shortcut stays; of a plain one its input, where its output has the same shape.
 """
 
 from itertools import combinations
@@ -151,15 +151,19 @@ def _sentence(label, rows):
 def _draw(networks, rows):
     figure = drawing.figure((11, 7.5))
     above, below = figure.subfigures(2, 1)
-    one, several, swapped = above.subplots(), *below.subplots(1, 2, sharey=True)
+    one, (several, swapped) = above.subplots(), below.subplots(1, 2, sharey=True)
     drawing.block_axis(one, networks)
     for i, (network, style) in enumerate(zip(networks, drawing.STYLES, strict=False)):
         (whole,), each = (_of(rows, network.label, kind) for kind in ("none", "one"))
         places = {block.name: i for i, block in enumerate(numbered(network.blocks), 1)}
         points = style | {"ls": "", "ms": 8, "label": network.label}
         one.axhline(whole["accuracy"], color=style["color"], ls=style["ls"], lw=1)
-        one.plot([places[row["blocks"]] + 0.1 * i for row in each], [row["accuracy"] for row in each], **points)
-        counted = [(row["count"], row["accuracy"]) for row in [whole, *each, *_of(rows, network.label, "several")]]
+        one.plot(
+            [places[row["blocks"]] + 0.1 * i for row in each], [row["accuracy"] for row in each], **points
+        )
+        counted = [
+            (row["count"], row["accuracy"]) for row in [whole, *each, *_of(rows, network.label, "several")]
+        ]
         drawing.spread(several, counted, style, 0.1 * i)
         moved = _of(rows, network.label, "swapped")
         swapped.plot([row["kendall_tau"] for row in moved], [row["accuracy"] for row in moved], **points)
@@ -170,6 +174,8 @@ def _draw(networks, rows):
     swapped.invert_xaxis()
     one.set(title="accuracy with one block removed (lines: whole networks; dotted: chance)")
     several.set(title="several removed: mean and extremes of draws", xlabel="blocks removed at random")
-    swapped.set(title="blocks of one shape swapped", xlabel="Kendall's tau of the order with the network's own")
+    swapped.set(
+        title="blocks of one shape swapped", xlabel="Kendall's tau of the order with the network's own"
+    )
     drawing.legend(one)
     return figure
