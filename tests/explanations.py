@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import tensorflow as tf
 
 from resnet.data.dataset import Dataset, Split
 from resnet.data.normalization import Normalization
@@ -20,8 +21,8 @@ def subject(model, label=None, fresh=None):
         model=model,
         blocks=cut(model),
         fresh=lambda: fresh or model,
-        inputs=lambda images: np.asarray(images, np.float32) / 255,
-        loss=lambda labels, logits: loss(np.eye(logits.shape[1], dtype=np.float32)[labels], logits, False),
+        inputs=lambda images: tf.cast(images, tf.float32) / 255,
+        loss=lambda labels, logits: loss(tf.one_hot(labels, logits.shape[1]), logits, False),
         network=SimpleNamespace(class_names=CLASSES, image_shape=model.input.shape[1:]),
     )
 

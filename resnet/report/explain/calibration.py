@@ -15,6 +15,8 @@ from resnet.report import drawing
 from resnet.report.evaluation import BINS, calibration_error, softmax
 from resnet.report.explain import Explanation
 
+WHICH = ("as trained", "tempered")
+
 
 def explain(networks, dataset):
     rows, sentences = [], []
@@ -22,7 +24,7 @@ def explain(networks, dataset):
         logits, labels = network.logits_of("test")
         found = temperature(*network.logits_of("validation"))
         errors = []
-        for which, by in (("as trained", 1.0), ("tempered", found)):
+        for which, by in zip(WHICH, (1.0, found), strict=True):
             probabilities = softmax(logits / by)
             errors.append(calibration_error(probabilities, labels))
             rows += [
@@ -68,13 +70,18 @@ def _draw(networks, rows):
     grid = figure.subplots(2, len(networks), squeeze=False, sharex=True, height_ratios=(2, 1))
     for network, (axes, counts) in zip(networks, grid.T, strict=True):
         axes.plot([0, 1], [0, 1], ":", color=drawing.GREY, lw=1.5)
-        for which, style in zip(("as trained", "tempered"), drawing.STYLES, strict=True):
+        for which, style, face in zip(WHICH, drawing.STYLES, (None, "none"), strict=True):
             own = [row for row in rows if (row["network"], row["which"]) == (network.label, which)]
             filled = [row for row in own if row["images"]]
             label = f"{which}, T = {own[0]['temperature']:.3g}: error {own[0]['error']:.2%}"
             for row in filled:
                 size = 4 + 14 * (row["images"] / sum(r["images"] for r in own)) ** 0.5
-                axes.plot(row["confidence"], row["accuracy"], **style | {"ls": ""}, ms=size)
+                axes.plot(
+                    row["confidence"],
+                    row["accuracy"],
+                    **style | {"ls": "", "clip_on": False, "mfc": face},
+                    ms=size,
+                )
             at = [(row["low"] + row["high"]) / 2 for row in own]
             counts.step(
                 at,

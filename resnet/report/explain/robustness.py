@@ -1,8 +1,8 @@
 """Accuracy on pictures that are noisy, blurred, shifted or rotated, by how much.
 
 Hendrycks and Dietterich 2019, "Benchmarking neural network robustness to common corruptions and
-perturbations", measure it so by kind and severity. The kinds here are their own, made in the graph of test
-images; what moves in from beyond the edge is the nearest pixel.
+perturbations", measure it so by kind and severity. The kinds here are made by TensorFlow of
+test images; what moves in from beyond the edge is the nearest pixel.
 """
 
 import numpy as np
@@ -10,6 +10,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from resnet.augmentation.affine import sample
+from resnet.models.cutting import run
 from resnet.report import drawing
 from resnet.report.explain import Explanation
 from resnet.report.subject import batches
@@ -29,7 +30,7 @@ def blur(images, deviation):
     channels = images.shape[-1]
     kernel = np.tile((weights / weights.sum())[:, None], (1, channels)).astype(np.float32)
     padded = images
-    for _ in range(reach):  # SYMMETRIC cannot pad by more than the picture
+    for _ in range(reach):  # each time the outermost pixel once more
         padded = tf.pad(padded, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
     for shape in ((-1, 1, channels, 1), (1, -1, channels, 1)):
         padded = tf.nn.depthwise_conv2d(padded, kernel.reshape(shape), [1] * 4, "VALID")
@@ -78,14 +79,11 @@ def explain(networks, dataset):
 
 def accuracy(network, images, labels, kind, amount):
     """On the images, changed by so much and rounded to uint8 again."""
-    change = KINDS[kind][0]
-
-    @tf.function(jit_compile=False, reduce_retracing=True)
-    def predicted(some):
+    change, right = KINDS[kind][0], 0
+    for some, truth in batches(images, labels):
         changed = tf.clip_by_value(tf.round(change(tf.cast(some, tf.float32), amount)), 0.0, 255.0)
-        return tf.argmax(network.model(network.inputs(tf.cast(changed, tf.uint8)), training=False), 1)
-
-    right = sum(int(np.sum(predicted(tf.constant(some)) == truth)) for some, truth in batches(images, labels))
+        logits = run(network.blocks, network.inputs(tf.cast(changed, tf.uint8)))[-1]
+        right += int(np.sum(np.argmax(logits, 1) == truth))
     return right / len(labels)
 
 

@@ -65,7 +65,7 @@ def _grams(network, images):
 
 
 def _draw(matrices, names):
-    figure = drawing.figure((1 + 4.6 * len(matrices), 4.6))
+    figure = drawing.figure((1 + 5 * len(matrices), 4.6))
     grid = figure.subplots(1, len(matrices), squeeze=False)[0]
     for axes, ((a, b), matrix) in zip(grid, matrices.items(), strict=True):
         picture = axes.imshow(matrix, cmap=drawing.MAP, vmin=0, vmax=1, origin="lower")
