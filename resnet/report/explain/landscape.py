@@ -110,9 +110,10 @@ def _draw(surfaces, at):
     for axes, (label, surface), style in zip(maps, surfaces.items(), drawing.STYLES, strict=False):
         line.plot(at, np.maximum(surface[:, centre], least), **style, label=label)
         shown = np.clip(np.nan_to_num(surface.T, nan=most), least, most)
-        drawn = axes.contour(at, at, shown, levels, cmap=drawing.MAP, norm="log")
+        axes.contourf(at, at, shown, levels, cmap=drawing.MAP, norm="log", extend="both")
+        drawn = axes.contour(at, at, shown, levels, colors="black", linewidths=0.7)
         axes.clabel(drawn, levels[CONTOURS // 2 :: 2], fontsize=8, fmt="{:.3g}".format, colors="black")
-        axes.plot(0, 0, "+", color="black", ms=10)
+        axes.plot(0, 0, "+", color="white", ms=10, mew=2)
         axes.set(xlabel="first direction", ylabel="second direction", aspect="equal")
         axes.locator_params(nbins=5)
         axes.set_title(label, parse_math=False)

@@ -1,8 +1,8 @@
 """Accuracy on pictures that are noisy, blurred, shifted or rotated, by how much.
 
 Hendrycks and Dietterich 2019, "Benchmarking neural network robustness to common corruptions and
-perturbations", measure it so by kind and severity. The kinds here are made by TensorFlow of
-test images; what moves in from beyond the edge is the nearest pixel.
+perturbations", measure it so by kind and severity. The kinds here are made by
+TensorFlow, of test images; what moves in from beyond the edge is the nearest pixel.
 """
 
 import numpy as np
