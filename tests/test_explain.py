@@ -84,7 +84,7 @@ def test_a_run_beside_another(finished):
     }
     assert [line.partition(":")[0] for line in done.stdout.splitlines()[: len(names)]] == names
     events = EventAccumulator(str(finished / "resnet_v1" / "tensorboard" / "explanations")).Reload()
-    assert set(events.Tags()["tensors"]) == {*names, *(f"{name}/seen/text_summary" for name in names)}
+    assert set(events.Tags()["tensors"]) == {*names, *(f"{name}/seen" for name in names)}
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from scipy.special import softmax
 from resnet.errors import UserError
 from resnet.models import resnet_v1, stack, unstack
 from resnet.models.cutting import cut
-from resnet.report.explain import calibration, grad_cam, landscape, robustness, similarity
+from resnet.report.explain import calibration, features, grad_cam, landscape, robustness, similarity
 from resnet.report.subject import Subject
 from resnet.run.directory import RunDirectory
 from tests.explanations import dataset, subject
@@ -171,3 +171,32 @@ def test_robustness_begins_with_the_accuracy_of_the_network():
     predicted = np.argmax(network.model(network.inputs(data.test.images), training=False), 1)
     expected = np.mean(predicted == data.test.labels)
     assert [row["accuracy"] for row in found if row["amount"] == 0] == pytest.approx([expected] * 4)
+
+
+def test_embeddings_are_what_the_last_layer_is_given():
+    network, data = subject(resnet_v1((16, 16, 3), 3, 14)), dataset()
+    kernel, bias = (np.array(v) for v in network.model.layers[-1].weights)
+    found = features.embeddings(network, data.test.images) @ kernel + bias
+    expected = network.model(network.inputs(data.test.images), training=False)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_map_keeps_planted_groups_together():
+    labels = np.arange(60) % 3
+    points = 10 * np.eye(3)[labels] @ RNG.normal(size=(3, 20)) + RNG.normal(size=(60, 20))
+    assert features.agreement(features.plane(points, 0), labels) == 1
+    assert features.agreement(np.array([[0.0, 0], [0, 1], [5, 0], [5, 1]]), np.array([0, 0, 1, 2])) == 0.5
+
+
+def test_activations_are_the_strongest_of_each_stage():
+    network, data = subject(resnet_v1((16, 16, 3), 3, 14)), dataset()
+    found = features.activations(network, data.test.images[:1])
+    assert {part: maps.shape for part, maps in found.items()} == {
+        "stem": (6, 16, 16),
+        "stage1": (6, 16, 16),
+        "stage2": (6, 8, 8),
+        "stage3": (6, 4, 4),
+    }
+    first = np.array(network.blocks[0](network.inputs(data.test.images[:1])))[0]
+    strongest = first[..., first.mean((0, 1)).argmax()]
+    np.testing.assert_allclose(found["stem"][0], strongest / strongest.max(), rtol=1e-5)

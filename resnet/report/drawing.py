@@ -6,16 +6,17 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from resnet.models import names
 from resnet.models.cutting import numbered
-from resnet.report.figures import BLUE, GREY, ORANGE
+from resnet.report.figures import BLUE, GREEN, GREY, ORANGE, PURPLE
 
 STYLES = (
     {"color": BLUE, "ls": "-", "marker": "o"},
     {"color": ORANGE, "ls": "--", "marker": "s", "mfc": "white"},
 )
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#000000")
 MAP = "cividis"  # its lightness rises evenly, for the colour-blind too
 MOST_TICKS = 24
 
-__all__ = ["GREY", "MAP", "STYLES", "block_axis", "figure", "legend", "share_axis", "spread"]
+__all__ = ["COLOURS", "GREY", "MAP", "STYLES", "block_axis", "figure", "legend", "share_axis", "spread"]
 
 
 def figure(size):
