@@ -88,6 +88,13 @@ def test_a_run_beside_another(finished):
 
 
 @pytest.mark.slow
+def test_a_run_is_not_set_against_itself(finished):
+    done = run("explain.py", "run=plain", "against=./plain", cwd=finished)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["against=plain: it is the run itself; give another"]
+
+
+@pytest.mark.slow
 def test_fresh_weights_are_those_before_the_first_step(finished):
     from omegaconf import OmegaConf
 

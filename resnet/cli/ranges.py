@@ -159,7 +159,7 @@ RANGES: dict[str, Any] = {
     "batch": Count,
     "images": str | Annotated[list[str], Field(min_length=1)] | None,
     "mistakes": Count,
-    "points": Annotated[int, Field(ge=3, lt=1000)],
+    "points": Count,
     "reach": Positive,
 }
 

@@ -83,8 +83,10 @@ def subjects_of(runs, configs):
     subjects = [Subject(run, config) for run, config in zip(runs, configs, strict=True)]
     first, *others = subjects
     for other in others:
+        if other.run.path.resolve() == first.run.path.resolve():
+            raise UserError(f"against={other.run}: it is the run itself; give another")
         if other.model.name == first.model.name:
-            first.label, other.label = (f"{s.model.name} ({s.run.path.name})" for s in (first, other))
+            first.label, other.label = (f"{s.model.name} ({s.run})" for s in (first, other))
         if _takes(other) != _takes(first):
             raise UserError(f"against={other.run}: other classes or sizes of pictures than run={first.run}")
     return subjects

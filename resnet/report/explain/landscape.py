@@ -21,14 +21,14 @@ from resnet.report.subject import batches
 CONTOURS = 12
 
 
-def explain(networks, dataset, *, points=15, reach=1.0, seed=0):
-    """Of `points` by `points` places, out to `reach` times the norms of the filters."""
-    at = np.linspace(-reach, reach, points)
+def explain(networks, dataset, *, points=7, reach=1.0, seed=0):
+    """Of `points` places to each side of the middle, out to `reach` times the norms of the filters."""
+    at = np.linspace(-reach, reach, 2 * points + 1)
     surfaces, rows = {}, []
     for network in networks:
         weights = unstack(network.model)
         first, second = (direction(weights, seed, number) for number in (0, 1))
-        with tqdm(total=points**2, desc=f"landscape {network.label}", leave=False, disable=None) as bar:
+        with tqdm(total=at.size**2, desc=f"landscape {network.label}", leave=False, disable=None) as bar:
             loss = loss_of(network, dataset.train.images, dataset.train.labels, bar.update)
             surface = losses(network.model, weights, first, second, at, loss)
         surfaces[network.label] = surface
