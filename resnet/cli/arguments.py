@@ -11,7 +11,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 # Keys whose values are paths, and of them the one that holds a list.
-PATH = re.compile(r"(\+{0,2}(?:run|images|output|resume|(?:[\w.]+\.)?(?:dir|file|path)))=(.*)", re.DOTALL)
+PATH = re.compile(
+    r"(\+{0,2}(?:run|against|images|output|resume|(?:[\w.]+\.)?(?:dir|file|path)))=(.*)", re.DOTALL
+)
 LIST = "images"
 QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 ITEM = re.compile(rf"\s*({QUOTED})\s*(?=,|$)|((?:\$\{{[^}}]*\}}|[^,])*)", re.DOTALL)

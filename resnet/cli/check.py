@@ -78,6 +78,11 @@ def check_node(path: str, node: dict) -> None:
                 check_node(place, part)
 
 
+def check_values(path: str, values: dict) -> None:
+    """Raise ConfigError for the first of the options at `path` that is out of its range."""
+    _validate(f"{path}." if path else "", {name: RANGES[name] for name in values}, values)
+
+
 def _check_place(path, target):
     name = [part for part in path.split(".") if not part.isdigit()][-1]
     if not target.startswith(places := PLACES.get(name, ("",))):

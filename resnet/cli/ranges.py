@@ -183,6 +183,14 @@ RANGES: dict[str, Any] = {
     "keep": Count,
     "first_steps": Count,
     "steps": Annotated[list[Count], Field(min_length=2, max_length=2)],
+    # of explanations
+    "count": Count,
+    "draws": Count,
+    "batch": Count,
+    "images": str | Annotated[list[str], Field(min_length=1)] | None,
+    "mistakes": Count,
+    "points": Count,
+    "reach": Positive,
 }
 
 ELSEWHERE: dict[str, dict[str, Any]] = {

@@ -356,8 +356,7 @@ class Repeat(keras.layers.Layer):
         stacks = [tf.convert_to_tensor(v) for v in self.weights]
 
         def compute(inputs, row):
-            mapping = zip(self.block_weights, row[: len(stacks)], strict=True)
-            with keras.StatelessScope(mapping) as scope:
+            with self.with_weights(row[: len(stacks)]) as scope:
                 outputs = self.block(inputs, training=training)
             return outputs, [scope.get_current_value(v) for v in self.block_weights[trained:]]
 
@@ -383,6 +382,10 @@ class Repeat(keras.layers.Layer):
             for variable, value in zip(statistics, moved, strict=True):
                 variable.assign(value)
         return outputs
+
+    def with_weights(self, row):
+        """A `keras.StatelessScope` in which `block` computes with these weights, one of each stack."""
+        return keras.StatelessScope(zip(self.block_weights, row, strict=True))
 
     def _is_summed(self):
         """Whether blocks sum over replicas, which must keep one order and needs a loop to number the sums."""

@@ -6,11 +6,16 @@ from resnet.models import names
 from resnet.models.layers import Repeat
 
 
-def unstack(model):
-    """Weights by block: `stage1_block2_conv1/kernel` to its array, the same names for both forms."""
+def unstack(model, of=np.array):
+    """Weights by block: `stage1_block2_conv1/kernel` to its array, the same names for both forms.
+
+    `of` gives another array of a variable in its place, such as its gradient, or None to leave it out.
+    """
+    found = [(of(variable), parts) for variable, parts in _parts(model)]
     return {
-        name: np.array(variable if row is None else variable[row])
-        for variable, parts in _parts(model)
+        name: np.array(array if row is None else array[row])
+        for array, parts in found
+        if array is not None
         for row, name in parts
     }
 

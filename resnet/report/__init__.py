@@ -2,5 +2,6 @@
 
 `evaluation` has what a network says of images and how good that is; `statistics` what may be concluded from
 several runs, and `comparison` the tables of it. `figures` draws matplotlib Figures of numbers and images;
-`pictures` says which of them a run leaves, as PNG files.
+`pictures` says which of them a run leaves, as PNG files. `explain` has a module for each picture of why a
+network works; `subject` is the run that they look at, and `drawing` what they share.
 """

@@ -91,7 +91,7 @@ def _draw_metric(axes, epochs, name):
     axes.set(title="loss (weight decay included)" if name == "loss" else name)
     if name == "loss":
         axes.set(yscale="log")
-        _plain_log(axes)
+        plain_log(axes)
     elif is_share(name):
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
 
@@ -235,7 +235,7 @@ def compare(
     loss.set(title=f"loss ({', or '.join(splits)}; weight decay included)", xlabel="epoch", yscale="log")
     for axes in (held_out, trained):
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    _plain_log(loss)
+    plain_log(loss)
     for axes in panels:
         _finish(axes, legend=False)
     handles, labels = held_out.get_legend_handles_labels()
@@ -337,7 +337,7 @@ class _Sparse(LogFormatter):
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
-def _plain_log(axes):
+def plain_log(axes):
     """Ticks of a logarithmic axis as 0.3, not as a power of ten."""
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(_Sparse(minor_thresholds=(1, 0.4)))

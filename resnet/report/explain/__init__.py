@@ -1,0 +1,68 @@
+"""Pictures of why a network works: a module each, found by its name.
+
+A module has a function `explain(networks, dataset, **options)`, which gives an Explanation:
+
+    networks    the `subject.Subject`s that are looked at: a run, or two of them side by side
+    dataset     the few images of a `data.Dataset` that are looked at, the same for both
+    options     keywords only, with defaults; `conf/explain.yaml` has them under the module's name
+
+It raises UserError where a run has not what the picture needs. The first line of the module's docstring is
+what help says of it. This imports no TensorFlow; the modules do.
+"""
+
+import ast
+import csv
+import io
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any, NamedTuple
+
+from resnet.errors import ConfigError
+
+
+class Explanation(NamedTuple):
+    """A matplotlib Figure, its numbers as equal dicts, one a row, and a sentence that says what is seen."""
+
+    figure: Any
+    rows: list[dict]
+    sentence: str
+
+    def csv(self):
+        """The rows as the text of a CSV file, their names first."""
+        file = io.StringIO()
+        writer = csv.DictWriter(file, list(self.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return file.getvalue()
+
+
+def names():
+    """Of all pictures there are."""
+    return [module.name for module in iter_modules(__path__)]
+
+
+def described():
+    """All pictures, a line each, as help shows them."""
+    of = {name: ast.get_docstring(ast.parse(_source(name))) or "" for name in names()}
+    width = max(map(len, of))
+    return "\n".join(f"  {name:{width}}  {text.partition(chr(10))[0]}" for name, text in of.items())
+
+
+def _source(name):
+    return Path(__file__).with_name(f"{name}.py").read_text("utf-8")
+
+
+def check(wanted):
+    """Raise ConfigError for the first name that is none of a picture."""
+    for name in wanted:
+        if name not in (known := names()):
+            likely = get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {likely[0]}?" if likely else f"there are {', '.join(known)}"
+            raise ConfigError(f"what={name}: there is no such picture; {hint}")
+
+
+def find(name):
+    """The function of the picture of this name."""
+    return import_module(f"{__name__}.{name}").explain

@@ -1,0 +1,125 @@
+"""Loss around the trained weights, along two random directions in the scale of the filters.
+
+Li et al. 2018, "Visualizing the loss landscape of neural nets", section 4: each filter of a Gaussian
+direction gets the norm of the network's own filter. Biases and what belongs to batch norm stay as they are,
+and so do its moving statistics, as in the authors' program. The loss is that of training images in inference,
+without weight decay. Weights of one name have the same draws in both networks.
+"""
+
+import zlib
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from resnet.models import stack, unstack
+from resnet.report import drawing
+from resnet.report.explain import Explanation
+from resnet.report.figures import plain_log
+from resnet.report.subject import batches
+
+CONTOURS = 12
+
+
+def explain(networks, dataset, *, points=7, reach=1.0, seed=0):
+    """Of `points` places to each side of the middle, out to `reach` times the norms of the filters."""
+    at = np.linspace(-reach, reach, 2 * points + 1)
+    surfaces, rows = {}, []
+    for network in networks:
+        weights = unstack(network.model)
+        first, second = (direction(weights, seed, number) for number in (0, 1))
+        with tqdm(total=at.size**2, desc=f"landscape {network.label}", leave=False, disable=None) as bar:
+            loss = loss_of(network, dataset.train.images, dataset.train.labels, bar.update)
+            surface = losses(network.model, weights, first, second, at, loss)
+        surfaces[network.label] = surface
+        rows += [
+            {"network": network.label, "first": float(a), "second": float(b), "loss": float(surface[i, j])}
+            for i, a in enumerate(at)
+            for j, b in enumerate(at)
+        ]
+    sentences = [_sentence(label, surface, at) for label, surface in surfaces.items()]
+    return Explanation(_draw(surfaces, at), rows, " ".join(sentences))
+
+
+def direction(weights, seed, number):
+    """A random direction for weights by name, filter by filter of their norms; zeros where there is one axis.
+
+    A filter is all that leads to one output, the last axis.
+    """
+    found = {}
+    for name, array in weights.items():
+        if array.ndim < 2:
+            found[name] = np.zeros_like(array)
+            continue
+        drawn = np.random.default_rng([seed, number, zlib.crc32(name.encode())]).normal(size=array.shape)
+        norms = [np.sqrt(np.sum(np.square(a, dtype=float), tuple(range(a.ndim - 1)))) for a in (array, drawn)]
+        found[name] = (drawn * norms[0] / (norms[1] + 1e-10)).astype(array.dtype)
+    return found
+
+
+def losses(model, weights, first, second, at, loss):
+    """`loss()` at weights + a first + b second for all a and b of `at` `(P,)`: float64 `(P, P)`.
+
+    The model has its `weights` again at the end.
+    """
+    found = np.empty((len(at), len(at)))
+    try:
+        for (i, j), _ in np.ndenumerate(found):
+            moved = {
+                n: w + (at[i] * first[n] + at[j] * second[n]).astype(w.dtype) for n, w in weights.items()
+            }
+            stack(model, moved)
+            found[i, j] = loss()
+    finally:
+        stack(model, weights)
+    return found
+
+
+def loss_of(network, images, labels, done=lambda: None):
+    """A function that gives the mean loss of the images at the weights that the model has then."""
+
+    @tf.function(jit_compile=False, reduce_retracing=True)
+    def of_batch(inputs, labels):
+        return tf.reduce_sum(network.loss(labels, network.model(inputs, training=False)))
+
+    parts = [(tf.constant(network.inputs(some)), truth) for some, truth in batches(images, labels)]
+
+    def loss():
+        total = sum(float(of_batch(inputs, truth)) for inputs, truth in parts)
+        done()
+        return total / len(labels)
+
+    return loss
+
+
+def _sentence(label, surface, at):
+    centre = len(at) // 2
+    return (
+        f"{label}: loss {surface[centre, centre]:.3g}, "
+        f"{np.median(surface[[0, -1], :]):.3g} in the median at {at[-1]:g} times the filters' norms."
+    )
+
+
+def _draw(surfaces, at):
+    figure = drawing.figure((4.5 + 4.5 * len(surfaces), 4.3))
+    line, *maps = figure.subplots(1, 1 + len(surfaces))
+    least = max(min(surface.min() for surface in surfaces.values()), 1e-4)
+    most = min(max(np.nanmax(surface) for surface in surfaces.values()), least * 1e5)
+    levels = np.geomspace(least, most, CONTOURS)
+    centre = len(at) // 2
+    for axes, (label, surface), style in zip(maps, surfaces.items(), drawing.STYLES, strict=False):
+        line.plot(at, np.maximum(surface[:, centre], least), **style, label=label)
+        shown = np.clip(np.nan_to_num(surface.T, nan=most), least, most)
+        axes.contourf(at, at, shown, levels, cmap=drawing.MAP, norm="log", extend="both")
+        drawn = axes.contour(at, at, shown, levels, colors="black", linewidths=0.7)
+        axes.clabel(drawn, levels[CONTOURS // 2 :: 2], fontsize=8, fmt="{:.3g}".format, colors="black")
+        axes.plot(0, 0, "+", color="white", ms=10, mew=2)
+        axes.set(xlabel="first direction", ylabel="second direction", aspect="equal")
+        axes.locator_params(nbins=5)
+        axes.set_title(label, parse_math=False)
+    line.set(yscale="log", xlabel="first direction", title="loss, of training images")
+    line.locator_params(axis="x", nbins=5)
+    drawing.plain(line)
+    plain_log(line)
+    drawing.legend(line)
+    return figure

@@ -1,0 +1,202 @@
+"""Each picture's numbers against a case whose answer is known."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import ndimage
+from scipy.special import softmax
+
+from resnet.errors import UserError
+from resnet.models import resnet_v1, stack, unstack
+from resnet.models.cutting import cut
+from resnet.report.explain import calibration, features, grad_cam, landscape, robustness, similarity
+from resnet.report.subject import Subject
+from resnet.run.directory import RunDirectory
+from tests.explanations import dataset, subject
+
+RNG = np.random.default_rng(0)
+
+
+def planted():
+    """A network whose classes are the means of red and of green; its stem and its block pass all on."""
+    x = inputs = keras.Input((8, 8, 3))
+    for name in ("stem_conv", "stage1_block1_conv1"):
+        x = keras.layers.Conv2D(3, 1, use_bias=False, name=name)(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    model = keras.Model(inputs, keras.layers.Dense(2, use_bias=False, name="logits")(x))
+    weights = unstack(model)
+    for name, array in weights.items():
+        weights[name] = np.eye(*array.shape[-2:], dtype=np.float32).reshape(array.shape)
+    stack(model, weights)
+    return model
+
+
+def test_heat_maps_show_where_a_planted_feature_lies():
+    images = np.zeros((2, 8, 8, 3), np.float32)
+    images[:, 1:3, 5:8, 0] = 1.0
+    images[:, 6:8, 0:2, 1] = 0.5
+    red, green = images[0, ..., 0] > 0, images[0, ..., 1] > 0
+    heat = grad_cam.grad_cam(cut(planted()), images, [0, 1])
+    np.testing.assert_allclose(heat, [red, green], atol=1e-6)
+
+
+def test_saliency_is_the_gradient_of_the_class():
+    model = resnet_v1((16, 16, 3), 3, 14)
+    x = RNG.normal(size=(4, 16, 16, 3)).astype(np.float32)
+    found = grad_cam.saliency(cut(model), x, [0, 1, 2, 0])
+    with tf.GradientTape() as tape:
+        tape.watch(images := tf.constant(x))
+        chosen = tf.reduce_sum(model(images, training=False) * tf.one_hot([0, 1, 2, 0], 3))
+    expected = np.abs(tape.gradient(chosen, images)).max(-1)
+    np.testing.assert_allclose(found, expected / expected.max((1, 2), keepdims=True), atol=1e-4)
+
+
+@pytest.mark.parametrize("at", [2, 5, None])
+def test_heat_maps_of_looped_stages_are_those_of_unrolled_ones(at):
+    models = [resnet_v1((16, 16, 3), 3, 20, stage=stage) for stage in ("looped", "unrolled")]
+    stack(models[1], unstack(models[0]))
+    x = RNG.normal(size=(4, 16, 16, 3)).astype(np.float32)
+    looped, unrolled = (grad_cam.grad_cam(cut(model), x, [0, 1, 2, 0], at) for model in models)
+    np.testing.assert_allclose(looped, unrolled, atol=1e-3)
+
+
+def test_the_temperature_of_labels_that_were_drawn_at_it():
+    logits = RNG.normal(0, 3, (20_000, 5))
+    for t in (0.5, 2.0):
+        labels = np.array([RNG.choice(5, p=p) for p in softmax(logits / t, 1)])
+        assert calibration.temperature(logits, labels) == pytest.approx(t, rel=0.05)
+
+
+def test_reliability_by_hand():
+    probabilities = np.array([[0.9, 0.1]] * 4 + [[0.4, 0.6]] * 2)
+    filled = [
+        r for r in calibration.reliability(probabilities, np.array([0, 0, 0, 1, 1, 0]), 10) if r["images"]
+    ]
+    found = [(row["images"], row["confidence"], row["accuracy"]) for row in filled]
+    assert found == [(2, pytest.approx(0.6), 0.5), (4, pytest.approx(0.9), 0.75)]
+
+
+def test_a_run_that_held_no_images_out_has_no_temperature(tmp_path):
+    run = RunDirectory(tmp_path)
+    bare = Subject.__new__(Subject)
+    bare.run = run
+    with pytest.raises(UserError, match=r"there is no predictions\.npz"):
+        bare.logits_of("validation")
+    np.savez(run.predictions, test_logits=np.zeros((2, 3), np.float16), test_label=np.zeros(2))
+    with pytest.raises(UserError, match="held no validation images out"):
+        bare.logits_of("validation")
+
+
+def test_filters_of_a_direction_have_the_norms_of_the_networks():
+    weights = unstack(resnet_v1((16, 16, 3), 3, 14))
+    found = landscape.direction(weights, 0, 0)
+    assert found.keys() == weights.keys()
+    for name, array in weights.items():
+        if array.ndim < 2:
+            assert not found[name].any()
+            continue
+        axes = tuple(range(array.ndim - 1))
+        norms = [np.linalg.norm(a.reshape(-1, a.shape[-1]), axis=0) for a in (array, found[name])]
+        np.testing.assert_allclose(norms[0], norms[1], rtol=1e-4)
+        assert axes and abs(np.sum(array * found[name])) < 0.5 * np.sum(array**2)
+
+
+def test_the_landscape_of_a_quadratic():
+    """(w - t) squared, of one weight a filter: 2-D is the paraboloid itself, and the weights come back."""
+    inputs = keras.Input((1, 1, 1))
+    model = keras.Model(inputs, keras.layers.Dense(2, use_bias=False, name="stage1_block1_conv1")(inputs))
+    model.layers[-1].kernel.assign([[3.0, -2.0]])
+    weights = unstack(model)
+    (name,) = weights
+    directions = [{name: np.array([[3.0, 0.0]])}, {name: np.array([[0.0, 2.0]])}]
+    at = np.array([-1.0, 0.0, 0.5])
+    target = np.array([2.0, 1.0])
+    loss = lambda: float(np.sum((np.array(model.layers[-1].kernel)[0] - target) ** 2))  # noqa: E731
+    found = landscape.losses(model, weights, *directions, at, loss)
+    expected = [[(3 + 3 * a - 2) ** 2 + (-2 + 2 * b - 1) ** 2 for b in at] for a in at]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_array_equal(model.layers[-1].kernel, [[3.0, -2.0]])
+
+
+def test_the_middle_of_a_landscape_is_the_loss_of_the_network_looped_or_not():
+    models = [resnet_v1((16, 16, 3), 3, 20, stage=stage) for stage in ("looped", "unrolled")]
+    stack(models[1], unstack(models[0]))
+    data = dataset()
+    surfaces = [landscape.explain([subject(model)], data, points=1).rows for model in models]
+    for a, b in zip(*surfaces, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+    logits = models[0](data.train.images.astype(np.float32) / 255, training=False)
+    expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(data.train.labels, logits)
+    assert surfaces[0][4]["loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_cka_by_its_definition():
+    x, y = RNG.normal(size=(40, 6)), RNG.normal(size=(40, 9))
+    rotation, _ = np.linalg.qr(RNG.normal(size=(6, 6)))
+    gram, cka = similarity.gram, similarity.cka
+    assert cka(gram(x), gram(3 * x @ rotation + 5)) == pytest.approx(1, abs=1e-5)
+    assert cka(gram(np.eye(4)[:, :2] @ [[1, 0], [0, 0]]), gram(np.eye(4)[:, :1])) == pytest.approx(
+        1, abs=1e-5
+    )
+    x, y = x - x.mean(0), y - y.mean(0)
+    by_features = np.linalg.norm(y.T @ x) ** 2 / np.linalg.norm(x.T @ x) / np.linalg.norm(y.T @ y)
+    assert cka(gram(x), gram(y)) == pytest.approx(by_features, rel=1e-4)
+    assert cka(gram(x), gram(y)) < 0.5
+
+
+PICTURES = RNG.uniform(0, 255, (3, 9, 9, 2)).astype(np.float32)
+
+
+def test_changes_of_pictures_are_those_of_scipy():
+    for change in (robustness.noise, robustness.blur, robustness.shift, robustness.rotation):
+        np.testing.assert_allclose(change(PICTURES, 0), PICTURES, atol=1e-3)
+    np.testing.assert_allclose(robustness.rotation(PICTURES, 90), np.rot90(PICTURES, axes=(1, 2)), atol=0.1)
+    moved = ndimage.shift(PICTURES, (0, 2, 2, 0), order=1, mode="nearest")
+    np.testing.assert_allclose(robustness.shift(PICTURES, 2), moved, atol=1e-2)
+    for deviation in (0.5, 2.0):
+        blurred = ndimage.gaussian_filter(PICTURES, (0, deviation, deviation, 0), mode="nearest", truncate=3)
+        np.testing.assert_allclose(robustness.blur(tf.constant(PICTURES), deviation), blurred, atol=0.05)
+    added = robustness.noise(np.full((50, 32, 32, 3), 9.0, np.float32), 20.0) - 9.0
+    assert np.std(added) == pytest.approx(20, rel=0.02)
+    assert abs(np.mean(added)) < 0.3
+    np.testing.assert_array_equal(
+        added + 9.0, robustness.noise(np.full((50, 32, 32, 3), 9.0, np.float32), 20.0)
+    )
+
+
+def test_robustness_begins_with_the_accuracy_of_the_network():
+    network, data = subject(resnet_v1((16, 16, 3), 3, 14)), dataset()
+    found = robustness.explain([network], data).rows
+    predicted = np.argmax(network.model(network.inputs(data.test.images), training=False), 1)
+    expected = np.mean(predicted == data.test.labels)
+    assert [row["accuracy"] for row in found if row["amount"] == 0] == pytest.approx([expected] * 4)
+
+
+def test_embeddings_are_what_the_last_layer_is_given():
+    network, data = subject(resnet_v1((16, 16, 3), 3, 14)), dataset()
+    kernel, bias = (np.array(v) for v in network.model.layers[-1].weights)
+    found = features.embeddings(network, data.test.images) @ kernel + bias
+    expected = network.model(network.inputs(data.test.images), training=False)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_map_keeps_planted_groups_together():
+    labels = np.arange(60) % 3
+    points = 10 * np.eye(3)[labels] @ RNG.normal(size=(3, 20)) + RNG.normal(size=(60, 20))
+    assert features.agreement(features.plane(points, 0), labels) == 1
+    assert features.agreement(np.array([[0.0, 0], [0, 1], [5, 0], [5, 1]]), np.array([0, 0, 1, 2])) == 0.5
+
+
+def test_activations_are_the_strongest_of_each_stage():
+    network, data = subject(resnet_v1((16, 16, 3), 3, 14)), dataset()
+    found = features.activations(network, data.test.images[:1])
+    assert {part: maps.shape for part, maps in found.items()} == {
+        "stem": (6, 16, 16),
+        "stage1": (6, 16, 16),
+        "stage2": (6, 8, 8),
+        "stage3": (6, 4, 4),
+    }
+    first = np.array(network.blocks[0](network.inputs(data.test.images[:1])))[0]
+    strongest = first[..., first.mean((0, 1)).argmax()]
+    np.testing.assert_allclose(found["stem"][0], strongest / strongest.max(), rtol=1e-5)
