@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from resnet.cli.check import check_node, check_values
 from resnet.cli.command import command, finished_run, import_keras, run_config
+from resnet.errors import ConfigError
 from resnet.report import explain as pictures
 from resnet.run.directory import RunDirectory
 
@@ -48,6 +49,8 @@ def chosen(config):
     given = config.what
     names = pictures.names() if given is None else list(given) if OmegaConf.is_list(given) else [given]
     pictures.check(names)
+    if config.images is not None and "grad_cam" not in names:
+        raise ConfigError(f"images={config.images}: they are for grad_cam, which is not among what={given}")
     check_values("", {"count": config.count, "seed": config.seed})
     options = {name: plain(config.get(name, OmegaConf.create())) for name in names}
     for name, values in options.items():

@@ -349,7 +349,8 @@ def _marker(x):
 
 def _steps(axes, epochs, name, colour, dashes, label):
     x, y = series(epochs, name)
-    axes.step(x, y, dashes, where="mid", color=colour, label=label, **_marker(x))
+    if len(x):
+        axes.step(x, y, dashes, where="mid", color=colour, label=label, **_marker(x))
 
 
 def _finish(axes, legend):
