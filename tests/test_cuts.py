@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from resnet.data.cuts import split_off, subset
+from resnet.data.cuts import draw, split_off, subset
 from resnet.data.dataset import Split, make_dataset
 from resnet.errors import UserError
 
@@ -158,3 +158,16 @@ def test_equal_pictures_with_two_labels_are_named(caplog):
 def test_nothing_is_said_where_all_differ(caplog):
     make_dataset(noise([20, 20], 1), noise([5, 5], 2), NAMES[:2], **WHOLE | {"validation_split": 0.2})
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "counts", [[5000] * 10, [100, 2], [7, 5, 3, 11], [143, 146, 142, 147, 145], [40, 39, 41]]
+)
+@pytest.mark.parametrize("fraction", [0.07, 0.1, 0.25, 0.5, 0.9])
+def test_draws_are_those_of_scikit_learn(counts, fraction):
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    for seed in range(5):
+        size = max(len(counts), min(round(fraction * len(labels)), len(labels) - len(counts)))
+        options = {"train_size": size, "stratify": labels, "random_state": seed}
+        expected, _ = train_test_split(np.arange(len(labels)), **options)
+        np.testing.assert_array_equal(np.sort(draw(labels, size, seed)), np.sort(expected))
