@@ -7,7 +7,6 @@ from hydra.utils import instantiate
 from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
 
-from resnet.errors import UserError
 from resnet.report import evaluation
 from resnet.training import metrics
 from resnet.training.trainer import Trainer
@@ -89,9 +88,3 @@ def test_an_epoch_has_all_of_them_and_evaluation_those_of_the_predictions(replic
     found = trainer.evaluate(dataset.test)
     assert found == pytest.approx(references(dataset.test.labels, logits) | {"loss": found["loss"]}, rel=1e-4)
     assert found["cross_entropy"] == pytest.approx(found["loss"], rel=1e-4)  # without weight decay
-
-
-def test_accuracy_is_needed():
-    dataset = some_digits()
-    with pytest.raises(UserError, match=r"metrics: top5, and no accuracy.*\n.*metrics=\[default,top5\]"):
-        Trainer(batch_size=30).compile(network(dataset), adam(), dataset, metrics={"top5": metrics.top_k()})

@@ -141,11 +141,13 @@ class Trainer:
         be watched.
         """
         if metrics is not None and "accuracy" not in metrics:
-            raise UserError("metrics: there is no accuracy, by which runs are judged; leave it in")
+            raise UserError(
+                "metrics: there is no accuracy, by which runs are judged\n"
+                "leave it in, as in metrics=[default,top5]"
+            )
         self._check_images(dataset)
         self._check_model(model)
         self._check_optimizer(optimizer)
-        self._check_metrics(metrics)
         self.model, self.optimizer, self.dataset = model, optimizer, dataset
         self.schedule = schedule or Constant()
         self.base_rate = self._base_rate(optimizer)
@@ -524,13 +526,6 @@ class Trainer:
             raise UserError(
                 f"trainer.batch_size={self.batch_size} is more than the {len(dataset.train)} "
                 "training images; give a smaller one"
-            )
-
-    def _check_metrics(self, metrics):
-        if metrics and "accuracy" not in metrics:
-            raise UserError(
-                f"metrics: {', '.join(metrics)}, and no accuracy, by which weights and runs are ranked\n"
-                "give it beside them, as in metrics=[default,top5]"
             )
 
     def _check_optimizer(self, optimizer):
