@@ -54,7 +54,7 @@ class Run:
         self.config.pop("changes", None)  # of how the run was started, not of what it is
         result = files.result()
         self.status, self.error = result.get("status", "unfinished"), result.get("error", "")
-        self.watched = (result.get("objective") or {}).get("name", "")
+        self.watched = (result.get("objective") or {}).get("name") or ""
         newest = dict(self.epochs[-1]) if self.epochs else {}
         for split in ("validation", "test"):
             newest |= {f"{split}/{name}": value for name, value in (result.get(split) or {}).items()}
