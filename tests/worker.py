@@ -25,7 +25,7 @@ IMAGES, BATCH = 200, 40
 
 
 def noise():
-    """Few and small images: the fewer activations, the fewer lie so near zero that rounding decides."""
+    """Few and small images."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (IMAGES, 8, 8, 3), np.uint8)
     split = Split(images, random.integers(0, 10, IMAGES, np.int32))
@@ -55,7 +55,9 @@ def trained(strategy, depth, stage, steps, seen=None):
         synchronize_batch_norm=True,
     )
     with trainer.scope():
-        model = resnet_v1(dataset.image_shape, 10, depth=depth, stage=stage, conv_bias=False)
+        # SiLU: where a ReLU is near its kink, the last bit would decide which way the gradient goes.
+        smooth = {"conv_bias": False, "activation": "silu"}
+        model = resnet_v1(dataset.image_shape, 10, depth=depth, stage=stage, **smooth)
         optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
     resnet.fit(model, dataset, optimizer, augmentation=Transform(None, apply), trainer=trainer, callbacks=())
     return unstack(model), trainer.history
