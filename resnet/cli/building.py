@@ -28,8 +28,8 @@ def explain(error: InstantiationException) -> str | None:
 
 def _why_not(error):
     """What kept a target from being imported: the error at the bottom, where it stands in a file."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
+    while error.__cause__:
+        error = error.__cause__
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames[-1:] if not f.filename.startswith("<") and "site-packages" not in f.filename]
     place = "".join(f" ({frame.filename}, line {frame.lineno})" for frame in own)

@@ -2,7 +2,7 @@
 
 import keras
 
-from resnet.models.blocks import Style, classifier, relu
+from resnet.models.blocks import Style, classifier
 
 
 @keras.saving.register_keras_serializable("my_research")
@@ -26,6 +26,7 @@ def scaled_net(input_shape, num_classes, width=16, blocks=2):
     x = style.conv(inputs, width, 3, 2, name="stem_conv")
     for block in range(1, blocks + 1):
         name = f"stage1_block{block}"
-        y = style.norm(style.conv(x, width, 3, name=f"{name}_conv1"), f"{name}_bn1")
-        x = relu(keras.layers.Add(name=f"{name}_add")([x, Scale(name=f"{name}_scale")(y)]), f"{name}_relu1")
+        y = style.normalize(style.conv(x, width, 3, name=f"{name}_conv1"), name, 1)
+        x = keras.layers.Add(name=f"{name}_add")([x, Scale(name=f"{name}_scale")(y)])
+        x = style.activate(x, name, 1)
     return keras.Model(inputs, classifier(x, num_classes), name="scaled_net")
