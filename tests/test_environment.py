@@ -253,8 +253,16 @@ def received(signals):
     return None
 
 
+@pytest.fixture
+def hangups():
+    """SIGHUP as it is without nohup, under which the tests may run."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
-def test_signals_are_remembered_and_given_back(number):
+def test_signals_are_remembered_and_given_back(number, hangups):
     before = signal.getsignal(number)
     signals = Signals()
     try:
@@ -265,7 +273,7 @@ def test_signals_are_remembered_and_given_back(number):
     assert signal.getsignal(number) == before
 
 
-def test_warnings_may_come_twice_and_before_a_signal_that_insists():
+def test_warnings_may_come_twice_and_before_a_signal_that_insists(hangups):
     signals = Signals()
     try:
         for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGUSR1, signal.SIGHUP):
