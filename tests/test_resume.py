@@ -91,7 +91,11 @@ def test_the_same_seed_gives_the_same_metrics_and_another_does_not(whole, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), WARNED)
 def test_asked_to_stop_it_saves_and_tells_how_to_go_on(number, code, tmp_path):
-    process = start(*RUN, "trainer.epochs=2000", "callbacks.checkpoints.minutes=60", cwd=tmp_path)
+    def as_in_a_shell():
+        signal.signal(number, signal.SIG_DFL)  # nohup, under which the tests may run, ignores SIGHUP
+
+    many = ("trainer.epochs=2000", "callbacks.checkpoints.minutes=60")
+    process = start(*RUN, *many, cwd=tmp_path, preexec_fn=as_in_a_shell)
     wait_for(process, lambda: len(rows_so_far(tmp_path / "run")) > 2)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
