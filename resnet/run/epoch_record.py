@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 SPLITS = ("train", "validation", "test")
-NUMBERS = ("epoch", "step")
 
 
 def flat(record: Mapping[str, Any]) -> dict[str, Any]:
