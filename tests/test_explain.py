@@ -17,7 +17,7 @@ from resnet.run.directory import RunDirectory
 from tests.entry_point import ROOT, TINY, run, train
 from tests.explanations import dataset, subject
 
-OF_FILES = ("calibration",)  # which looks at what a run has left, not at its network
+OF_FILES = ("calibration", "data_map")  # which look at what a run has left, not at its network
 SHARED = {"seed", "images"}  # interpolated from above
 PLAIN = [name for name in explain.names() if name not in OF_FILES]
 

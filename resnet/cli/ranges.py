@@ -45,6 +45,7 @@ RANGES: dict[str, Any] = {
     "validation_split": Share,
     "test_split": Fraction | None,
     "normalization": Literal["pixel_mean", "channel"],
+    "label_noise": Share,
     "labels": Literal["fine", "coarse"],
     "image_size": Size,
     "channels": Count,

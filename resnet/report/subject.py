@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 
 from resnet.data.dataset import Dataset, Split
 from resnet.errors import UserError
+from resnet.files import read_arrays
 from resnet.models.cutting import cut
 from resnet.run import split, trained
 from resnet.training.environment import prepare
@@ -32,6 +33,13 @@ class Subject:
     @property
     def model(self):
         return self.network.model
+
+    @cached_property
+    def dataset(self):
+        """The run's own, whole. Raises UserError where it is of other classes or sizes of pictures."""
+        dataset = instantiate(self.config.data)
+        self.network.check(dataset)
+        return dataset
 
     @cached_property
     def blocks(self):
@@ -59,19 +67,21 @@ class Subject:
 
         Raises UserError where the run has none.
         """
-        path = self.run.predictions
-        if not path.is_file():
-            raise UserError(f"{self.run}: there is no {path.name}, which a finished training leaves")
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read: {error}") from error
+        arrays = self._left(self.run.predictions, "a finished training leaves it")
         if f"{part}_logits" not in arrays:
             raise UserError(
                 f"{self.run}: it held no {part} images out; give data.{part}_split=0.1 in training"
             )
         return arrays[f"{part}_logits"].astype(np.float32), arrays[f"{part}_label"]
+
+    def outcomes(self):
+        """What `callbacks.Outcomes` left of each training image: arrays by name. Raises UserError without."""
+        return self._left(self.run.outcomes, "train with callbacks=[default,outcomes]")
+
+    def _left(self, path, by_what):
+        if not path.is_file():
+            raise UserError(f"{self.run}: there is no {path.name}; {by_what}")
+        return read_arrays(path)
 
 
 def subjects_of(runs, configs):
@@ -101,8 +111,7 @@ def few(subjects, images, seed):
     They are those of the first run. That another was trained on some of its test images is logged.
     """
     first, *others = subjects
-    dataset = instantiate(first.config.data)
-    first.network.check(dataset)
+    dataset = first.dataset
     test = _draw(split.own_test(dataset, split.load(first.run.split)), images, seed)
     for other in others:
         split.warn_of_trained(test.hashes, split.load(other.run.split), f"images that {other.label} is shown")

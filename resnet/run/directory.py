@@ -36,6 +36,8 @@ class RunDirectory:
         self.classes = self.path / "class_names.json"
         self.split = self.path / "split.npz"
         self.predictions = self.path / "predictions.npz"
+        self.outcomes = self.path / "outcomes.npz"
+        self.wrong_labels = self.path / "wrong_labels.csv"
         self.summary = self.path / "summary.txt"
         self.architecture = self.path / "architecture.svg"
         self._result = self.path / "result.json"

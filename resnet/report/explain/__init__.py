@@ -11,8 +11,6 @@ what help says of it. This imports no TensorFlow; the modules do.
 """
 
 import ast
-import csv
-import io
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +18,7 @@ from pkgutil import iter_modules
 from typing import Any, NamedTuple
 
 from resnet.errors import ConfigError
+from resnet.files import csv_text
 
 
 class Explanation(NamedTuple):
@@ -31,11 +30,7 @@ class Explanation(NamedTuple):
 
     def csv(self):
         """The rows as the text of a CSV file, their names first."""
-        file = io.StringIO()
-        writer = csv.DictWriter(file, list(self.rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        return file.getvalue()
+        return csv_text(self.rows)
 
 
 def names():

@@ -4,6 +4,7 @@ from resnet.run.callbacks.base import Callback
 from resnet.run.callbacks.checkpoints import Checkpoints
 from resnet.run.callbacks.csv import MetricsCsv
 from resnet.run.callbacks.histograms import Histograms
+from resnet.run.callbacks.outcomes import Outcomes
 from resnet.run.callbacks.profile import Profile
 from resnet.run.callbacks.progress import Progress
 from resnet.run.callbacks.receipt import Receipt
@@ -14,6 +15,7 @@ __all__ = [
     "Checkpoints",
     "Histograms",
     "MetricsCsv",
+    "Outcomes",
     "Profile",
     "Progress",
     "Receipt",
