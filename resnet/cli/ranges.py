@@ -183,6 +183,7 @@ RANGES: dict[str, Any] = {
     "minutes": Positive,
     "keep": Count,
     "first_steps": Count,
+    "every": Count,
     "steps": Annotated[list[Count], Field(min_length=2, max_length=2)],
     # of explanations
     "count": Count,

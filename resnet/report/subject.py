@@ -78,6 +78,16 @@ class Subject:
         """What `callbacks.Outcomes` left of each training image: arrays by name. Raises UserError without."""
         return self._left(self.run.outcomes, "train with callbacks=[default,outcomes]")
 
+    def kept_weights(self):
+        """Weights by epoch and block, as `callbacks.Weights` left them. UserError for fewer than three."""
+        kept = self.run.kept_weights()
+        if len(kept) < 3:
+            raise UserError(
+                f"{self.run}: it kept the weights of {len(kept)} epochs, a path has three at least; "
+                "train with callbacks=[default,weights]"
+            )
+        return {epoch: read_arrays(path) for epoch, path in kept.items()}
+
     def _left(self, path, by_what):
         if not path.is_file():
             raise UserError(f"{self.run}: there is no {path.name}; {by_what}")

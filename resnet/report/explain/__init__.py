@@ -11,10 +11,12 @@ what help says of it. This imports no TensorFlow; the modules do.
 """
 
 import ast
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from resnet.errors import ConfigError
@@ -22,11 +24,15 @@ from resnet.files import csv_text
 
 
 class Explanation(NamedTuple):
-    """A matplotlib Figure, its numbers as equal dicts, one a row, and a sentence that says what is seen."""
+    """A matplotlib Figure, its numbers as equal dicts, one a row, and a sentence that says what is seen.
+
+    `files` are what a plugin of TensorBoard reads beside the events: bytes by name.
+    """
 
     figure: Any
     rows: list[dict]
     sentence: str
+    files: Mapping[str, bytes] = MappingProxyType({})
 
     def csv(self):
         """The rows as the text of a CSV file, their names first."""

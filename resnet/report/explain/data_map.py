@@ -20,7 +20,7 @@ POINTS = 4000  # of the map, of more images
 SUSPECTS = (2, 12)  # rows and columns of the sheet
 MOST_FORGOTTEN = 6  # events that have a bar of their own
 TOP = 0.1  # the share of images among which wrong labels are looked for
-OF_EPOCHS = (
+OF_EPOCHS: tuple[tuple[str, dict], ...] = (
     ("right in this epoch", {"color": drawing.COLOURS[0], "ls": "-"}),
     ("right in this or an earlier one", {"color": drawing.COLOURS[1], "ls": "--"}),
     ("right in each since the first time", {"color": drawing.COLOURS[2], "ls": ":", "lw": 2.5}),
@@ -91,7 +91,7 @@ def _wrong(dataset):
 
 def _rows(network, found, wrong):
     names, train = network.network.class_names, network.dataset.train
-    known = {} if wrong is None else {"made_wrong": wrong}
+    known: dict[str, np.ndarray] = {} if wrong is None else {"made_wrong": wrong}
     columns = {name: values.tolist() for name, values in {**found, **known}.items() if name != "seen_as"}
     return [
         {
@@ -162,7 +162,9 @@ def _draw_forgetting(axes, found, wrong):
     kinds = [times == n for n in range(MOST_FORGOTTEN + 1)]
     never = found["learned"] == 0
     kinds = [kind & ~never for kind in kinds] + [never]
-    groups = [("all images", np.ones(len(never), bool), {"color": drawing.COLOURS[0]})]
+    groups: list[tuple[str, np.ndarray, dict]] = [
+        ("all images", np.ones(len(never), bool), {"color": drawing.COLOURS[0]})
+    ]
     if wrong is not None:
         style = {"color": "white", "edgecolor": drawing.COLOURS[1], "hatch": "////"}
         groups.append(("made wrong on purpose", wrong, style))

@@ -9,6 +9,7 @@ from resnet.run.callbacks.profile import Profile
 from resnet.run.callbacks.progress import Progress
 from resnet.run.callbacks.receipt import Receipt
 from resnet.run.callbacks.tensorboard import TensorBoard
+from resnet.run.callbacks.weights import Weights
 
 __all__ = [
     "Callback",
@@ -20,4 +21,5 @@ __all__ = [
     "Progress",
     "Receipt",
     "TensorBoard",
+    "Weights",
 ]
