@@ -121,7 +121,7 @@ def test_fresh_weights_are_those_before_the_first_step(finished):
     from omegaconf import OmegaConf
 
     directory = RunDirectory(finished / "plain")
-    model = Subject(directory, OmegaConf.create(directory.config_text())).fresh()
+    model = Subject.of_run(directory, OmegaConf.create(directory.config_text())).fresh()
     assert fingerprint(model) == directory.receipt()["weights_before"]
 
 

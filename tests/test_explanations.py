@@ -15,14 +15,17 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from werkzeug.test import Client
 
+import resnet
+from resnet.data import digits
 from resnet.data.dataset import Split
-from resnet.errors import UserError
-from resnet.models import resnet_v1, stack, unstack
+from resnet.errors import ConfigError, UserError
+from resnet.models import plain, resnet_v1, stack, unstack
 from resnet.models.cutting import cut
 from resnet.report.explain import (
     calibration,
     features,
     grad_cam,
+    gradients,
     landscape,
     robustness,
     similarity,
@@ -96,8 +99,7 @@ def test_reliability_by_hand():
 
 def test_a_run_that_held_no_images_out_has_no_temperature(tmp_path):
     run = RunDirectory(tmp_path)
-    bare = Subject.__new__(Subject)
-    bare.run = run
+    bare = Subject(SimpleNamespace(model=SimpleNamespace(name="bare")), run=run)
     with pytest.raises(UserError, match=r"there is no predictions\.npz"):
         bare.logits_of("validation")
     np.savez(run.predictions, test_logits=np.zeros((2, 3), np.float16), test_label=np.zeros(2))
@@ -281,3 +283,27 @@ def test_activations_are_the_strongest_of_each_stage():
     first = np.array(network.blocks[0](network.inputs(data.test.images[:1])))[0]
     strongest = first[..., first.mean((0, 1)).argmax()]
     np.testing.assert_allclose(found["stem"][0], strongest / strongest.max(), rtol=1e-5)
+
+
+def test_networks_at_hand_are_explained_without_a_run():
+    """Two on digits; fresh weights, which no run remembers, are drawn anew."""
+    data = digits(train_size=60, test_size=30, validation_split=0.0)
+    trainers = {
+        label: resnet.fit(build(data.image_shape, 10, depth=8), data, epochs=1, batch_size=30, plateau=None)
+        for label, build in (("with", resnet_v1), ("without", plain))
+    }
+    weights = unstack(trainers["with"].model)
+    found = resnet.explain("gradients", trainers, count=20)
+    assert {row["network"] for row in found.rows} == {"with", "without"}
+    assert all(np.isfinite(row["weights"]) for row in found.rows)
+    before, after = (
+        [row["weights"] for row in found.rows if row["network"] == "with" and row["when"] == when]
+        for when in gradients.WHEN
+    )
+    assert before != after
+    for name, array in unstack(trainers["with"].model).items():
+        np.testing.assert_array_equal(array, weights[name])
+    with pytest.raises(UserError, match="with: this picture is of what a run has left"):
+        resnet.explain("calibration", trainers)
+    with pytest.raises(ConfigError, match="did you mean lesion"):
+        resnet.explain("leison", trainers)

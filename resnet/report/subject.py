@@ -1,7 +1,9 @@
-"""A finished run as the pictures of `report.explain` look at it."""
+"""A trained network, and the run that it comes from, as the pictures of `report.explain` look at it."""
 
+from dataclasses import replace
 from functools import cached_property
 
+import keras
 import numpy as np
 import tensorflow as tf
 from hydra.utils import instantiate
@@ -21,14 +23,26 @@ class Subject:
     """A trained network with what belongs to it.
 
     Args:
-        run: a RunDirectory, of a finished run.
-        config: its configuration, a DictConfig.
+        network: a `trained.Trained`.
+        label: what pictures call it; None for the model's name.
+        run: the RunDirectory of its run, and
+        config: its configuration, a DictConfig; None for a network that comes from no run.
     """
 
-    def __init__(self, run, config):
-        self.run, self.config = run, config
-        self.network = trained.load(run.path)
-        self.label = self.model.name  # what pictures call it
+    def __init__(self, network, label=None, run=None, config=None):
+        self.network, self.label = network, label or network.model.name
+        self._run, self.config = run, config
+
+    @classmethod
+    def of_run(cls, run, config):
+        return cls(trained.load(run.path), None, run, config)
+
+    @property
+    def run(self):
+        """Its RunDirectory. Raises UserError where there is none."""
+        if self._run is None:
+            raise UserError(f"{self.label}: this picture is of what a run has left in its directory")
+        return self._run
 
     @property
     def model(self):
@@ -47,7 +61,9 @@ class Subject:
         return cut(self.model)
 
     def fresh(self):
-        """The model as it was before the first step: the same configuration, the same seed."""
+        """The model as it was before the first step, by configuration and seed; without a run, drawn anew."""
+        if self.config is None:
+            return keras.models.clone_model(self.model)
         trainer = self.config.trainer
         prepare(self.config.seed, None, trainer.precision, trainer.deterministic)
         shape, classes = self.network.image_shape, len(self.network.class_names)
@@ -99,7 +115,7 @@ def subjects_of(runs, configs):
 
     They are called as their networks, and where these are equal, by their directories too.
     """
-    subjects = [Subject(run, config) for run, config in zip(runs, configs, strict=True)]
+    subjects = [Subject.of_run(run, config) for run, config in zip(runs, configs, strict=True)]
     first, *others = subjects
     for other in others:
         if other.run.path.resolve() == first.run.path.resolve():
@@ -116,16 +132,24 @@ def _takes(subject):
 
 
 def few(subjects, images, seed):
-    """A Dataset of at most so many training and test images each, drawn by `seed`, in memory.
+    """A Dataset of few training and test images, see `drawn`, those of the first run.
 
-    They are those of the first run. That another was trained on some of its test images is logged.
+    That another was trained on some of its test images is logged.
     """
     first, *others = subjects
     dataset = first.dataset
-    test = _draw(split.own_test(dataset, split.load(first.run.split)), images, seed)
+    test = split.own_test(dataset, split.load(first.run.split))
+    found = drawn(replace(dataset, test=test), images, seed)
     for other in others:
-        split.warn_of_trained(test.hashes, split.load(other.run.split), f"images that {other.label} is shown")
-    train = _draw(dataset.train, images, seed)
+        split.warn_of_trained(
+            found.test.hashes, split.load(other.run.split), f"images that {other.label} is shown"
+        )
+    return found
+
+
+def drawn(dataset, images, seed):
+    """A Dataset of at most so many training and test images each, drawn by `seed`, in memory."""
+    train, test = (_draw(part, images, seed) for part in (dataset.train, dataset.test))
     return Dataset(train, test, dataset.class_names, dataset.normalization)
 
 
