@@ -34,8 +34,9 @@ def block_axis(axes, networks):
     stages = [names.place(name).stage for name in each[0]]
     for i in np.flatnonzero(np.diff(stages)) + 1:
         axes.axvline(i + 0.5, color=GREY, lw=0.8)
-    axes.set_xlabel("block: stage.number")
-    if len(stages) <= MOST_TICKS:
+    named = len(stages) <= MOST_TICKS
+    axes.set_xlabel("block: stage.number" if named else "block; lines part the stages")
+    if named:
         axes.set_xticks(range(1, len(stages) + 1), map(short, each[0]))
 
 

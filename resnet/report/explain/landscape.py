@@ -19,6 +19,7 @@ from resnet.report.figures import plain_log
 from resnet.report.subject import batches
 
 CONTOURS = 12
+FAR = 10.0  # a loss far above that of chance
 
 
 def explain(networks, dataset, *, points=7, reach=1.0, seed=0):
@@ -115,9 +116,9 @@ def contours(axes, at, surface, least, most):
 
 
 def extent(surfaces):
-    """The least and the most loss that is told apart."""
+    """The least and the most loss that is told apart: what lies beyond hides the valley, as in the paper."""
     least = max(min(np.nanmin(surface) for surface in surfaces), 1e-4)
-    return least, min(max(np.nanmax(surface) for surface in surfaces), least * 1e5)
+    return least, min(max(np.nanmax(surface) for surface in surfaces), max(FAR, least * 10))
 
 
 def _draw(surfaces, at):
