@@ -1,7 +1,11 @@
 """Files that are whole or absent, and what is said when one cannot be written."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from resnet.errors import UserError
 
@@ -9,7 +13,7 @@ PART = ".part-"
 
 
 @contextmanager
-def writing(path):
+def writing(path: Path) -> Iterator[None]:
     """Around the writing of `path`: an OSError becomes a UserError that names it."""
     try:
         yield
@@ -18,7 +22,7 @@ def writing(path):
 
 
 @contextmanager
-def replacing(path):
+def replacing(path: Path) -> Iterator[Path]:
     """Gives a path to write to; `path` changes only when all of that is on the disk.
 
     Raises UserError if it cannot be written; what was there before is then still there.
@@ -34,7 +38,7 @@ def replacing(path):
             part.unlink(missing_ok=True)
 
 
-def replace_text(path, text):
+def replace_text(path: Path, text: str) -> None:
     """Write `text` to `path` as `replacing` does."""
     with replacing(path) as part:
         part.write_text(text, "utf-8")

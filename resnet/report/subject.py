@@ -1,6 +1,10 @@
 """A finished run as the pictures of `report.explain` look at it."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +17,14 @@ from resnet.run import split, trained
 from resnet.training.environment import prepare
 from resnet.training.losses import cross_entropy
 
+if TYPE_CHECKING:
+    import keras
+    from omegaconf import DictConfig
+
+    from resnet.models.cutting import Block
+    from resnet.run.directory import RunDirectory
+
+
 BATCH = 250
 
 
@@ -24,37 +36,37 @@ class Subject:
         config: its configuration, a DictConfig.
     """
 
-    def __init__(self, run, config):
+    def __init__(self, run: RunDirectory, config: DictConfig):
         self.run, self.config = run, config
         self.network = trained.load(run.path)
         self.label = self.model.name  # what pictures call it
 
     @property
-    def model(self):
+    def model(self) -> keras.Model:
         return self.network.model
 
     @cached_property
-    def blocks(self):
+    def blocks(self) -> list[Block]:
         """Those of the trained network, see `models.cutting`."""
         return cut(self.model)
 
-    def fresh(self):
+    def fresh(self) -> keras.Model:
         """The model as it was before the first step: the same configuration, the same seed."""
         trainer = self.config.trainer
         prepare(self.config.seed, None, trainer.precision, trainer.deterministic)
         shape, classes = self.network.image_shape, len(self.network.class_names)
         return instantiate(self.config.model, input_shape=shape, num_classes=classes)
 
-    def inputs(self, images):
+    def inputs(self, images: np.ndarray) -> tf.Tensor:
         """What the network sees of uint8 images, float32 `(N, H, W, C)`."""
         return self.network.preprocessing.inference(images)
 
-    def loss(self, labels, logits):
+    def loss(self, labels: np.ndarray, logits: np.ndarray) -> tf.Tensor:
         """The cross-entropy of each image, without weight decay, smoothing or mixing: float32 `(N,)`."""
         targets = tf.one_hot(labels, len(self.network.class_names))
         return cross_entropy()(targets, tf.cast(logits, tf.float32), False)
 
-    def logits_of(self, part):
+    def logits_of(self, part: str) -> tuple[np.ndarray, np.ndarray]:
         """Logits `(N, K)` and labels `(N,)` of the whole `validation` or `test` part, as the run left them.
 
         Raises UserError where the run has none.
@@ -74,7 +86,7 @@ class Subject:
         return arrays[f"{part}_logits"].astype(np.float32), arrays[f"{part}_label"]
 
 
-def subjects_of(runs, configs):
+def subjects_of(runs: Sequence[RunDirectory], configs: Sequence[DictConfig]) -> list[Subject]:
     """The Subject of each RunDirectory. Raises UserError unless all take the same pictures and classes.
 
     They are called as their networks, and where these are equal, by their directories too.
@@ -95,7 +107,7 @@ def _takes(subject):
     return subject.network.image_shape, subject.network.class_names
 
 
-def few(subjects, images, seed):
+def few(subjects: Sequence[Subject], images: int, seed: int) -> Dataset:
     """A Dataset of at most so many training and test images each, drawn by `seed`, in memory.
 
     They are those of the first run. That another was trained on some of its test images is logged.
@@ -115,7 +127,7 @@ def _draw(part, count, seed):
     return Split(*part.batch(np.sort(numbers)))
 
 
-def batches(*arrays):
+def batches(*arrays: Any) -> Iterator[tuple[np.ndarray, ...]]:
     """Arrays of equal length in pieces of a size that memory holds."""
     for start in range(0, len(arrays[0]), BATCH):
         yield tuple(array[start : start + BATCH] for array in arrays)
