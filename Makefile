@@ -1,10 +1,10 @@
-# make setup | train | test | fuzz | check | bench; ARGS="..." passes overrides to train.py, DATA is where CIFAR-10 lies
+# make setup | train | test | quick | fuzz | check | bench; ARGS="..." passes overrides to train.py, DATA is where CIFAR-10 lies
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= experiment=demo
 DATA ?= data
 
-.PHONY: setup train test fuzz check bench
+.PHONY: setup train test quick fuzz check bench
 
 setup: .venv/.complete
 
@@ -23,6 +23,10 @@ train: setup
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
+# On another system, in an environment that is there: make quick BIN=where/its/python/is
+quick: $(if $(filter .venv/bin,$(BIN)),setup)
+	$(BIN)/python -m pytest -m "not slow" --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 fuzz: setup
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/test_fuzz.py

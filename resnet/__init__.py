@@ -12,6 +12,8 @@
 import os
 from importlib import import_module
 
+__version__ = "0.2.0"
+
 os.environ["KERAS_BACKEND"] = "tensorflow"  # before anyone imports Keras; `resnet.backend` sees to the rest
 
 ROOMS = ("augmentation", "data", "models", "report", "run", "training")

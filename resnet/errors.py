@@ -1,6 +1,9 @@
 """Errors that end a run in one clear line, and those that must not end it."""
 
+from __future__ import annotations
+
 import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
@@ -17,13 +20,13 @@ class ConfigError(Exception):
 class Interrupted(KeyboardInterrupt):
     """The run was asked to stop by signal `number` and has saved itself; the text says how to go on."""
 
-    def __init__(self, number, message):
+    def __init__(self, number: int, message: str):
         super().__init__(message)
         self.number = number
 
 
 @contextmanager
-def decoration(what):
+def decoration(what: str) -> Iterator[None]:
     """Around what only decorates a run: an error there is a warning, and never ends a training."""
     try:
         yield

@@ -1,9 +1,14 @@
 """Files that are whole or absent, and what is said when one cannot be written."""
 
+from __future__ import annotations
+
 import csv
 import io
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -14,7 +19,7 @@ PART = ".part-"
 
 
 @contextmanager
-def writing(path):
+def writing(path: Path) -> Iterator[None]:
     """Around the writing of `path`: an OSError becomes a UserError that names it."""
     try:
         yield
@@ -23,7 +28,7 @@ def writing(path):
 
 
 @contextmanager
-def replacing(path):
+def replacing(path: Path) -> Iterator[Path]:
     """Gives a path to write to; `path` changes only when all of that is on the disk.
 
     Raises UserError if it cannot be written; what was there before is then still there.
@@ -39,19 +44,19 @@ def replacing(path):
             part.unlink(missing_ok=True)
 
 
-def replace_text(path, text):
+def replace_text(path: Path, text: str) -> None:
     """Write `text` to `path` as `replacing` does."""
     with replacing(path) as part:
         part.write_text(text, "utf-8")
 
 
-def replace_arrays(path, arrays):
+def replace_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write NumPy arrays by name to `path`, a compressed npz, as `replacing` does."""
     with replacing(path) as part, part.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 
-def read_arrays(path):
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an npz, by name. Raises UserError where it is missing or cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -60,7 +65,7 @@ def read_arrays(path):
         raise UserError(f"{path} cannot be read: {error}") from error
 
 
-def csv_text(rows):
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Equal dicts, one a row, as the text of a CSV file, their names first."""
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

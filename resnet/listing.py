@@ -1,8 +1,12 @@
 """What lies in folders: the files that someone put there, and their names as they can be printed."""
 
+from __future__ import annotations
+
 import logging
 import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 # What systems and synchronisation leave behind, in lower case; names that begin with a dot go without saying.
@@ -33,12 +37,12 @@ SYSTEM = {
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-def is_system(name):
+def is_system(name: str) -> bool:
     """Whether a file or folder is hidden, or not a person's but the system's."""
     return name.startswith(".") or name.lower() in SYSTEM
 
 
-def entries(folder):
+def entries(folder: Path) -> tuple[list[Path], list[Path]]:
     """Folders and other entries in `folder`, two sorted lists of paths; hidden and system ones are left out.
 
     A link counts as what it leads to, a link to nowhere as no folder. Raises OSError where it cannot look.
@@ -49,7 +53,7 @@ def entries(folder):
     ]
 
 
-def files(folder):
+def files(folder: Path) -> Iterator[Path]:
     """Paths of all that lies in and below `folder` and must be read, sorted folder by folder.
 
     Links are followed, but no folder is read twice, nor one that `folder` itself lies in: that is logged.
@@ -78,7 +82,7 @@ def _files(folder, seen):
     return found
 
 
-def printable(name):
+def printable(name: object) -> str:
     r"""A name or path as text for one line: bytes that are no UTF-8, and control characters, as \xff."""
     return UNPRINTABLE.sub(lambda found: _escaped(ord(found[0])), str(name))
 

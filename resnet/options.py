@@ -1,15 +1,17 @@
 """Options that a function hands on to another stand in one signature."""
 
+from __future__ import annotations
+
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 KEYWORD, REST = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD
 
 
-def with_options_of(target: Callable, without: tuple[str, ...] = (), **defaults):
+def with_options_of(target: Callable, without: tuple[str, ...] = (), **defaults: Any) -> Callable:
     """A decorator for `function(..., **options)` that hands its options on to `target`.
 
     The function then takes as keywords, and shows in its signature, all parameters of `target` that have a

@@ -1,5 +1,7 @@
 """What a process knows of itself, and of the code it runs."""
 
+from __future__ import annotations
+
 import ctypes
 import gc
 import os
@@ -16,7 +18,7 @@ PACKAGES = ("tensorflow", "keras", "hydra-core", "numpy")
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def peak_memory():
+def peak_memory() -> int | None:
     """The most memory in bytes that this process has held at once, since `forget_peak_memory` on Linux."""
     if sys.platform == "win32":
         import psutil
@@ -30,7 +32,7 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def forget_peak_memory():
+def forget_peak_memory() -> None:
     """Let `peak_memory` count from here on, as for the next job of a sweep; only Linux can.
 
     What earlier jobs left is given back to the system first.
@@ -42,7 +44,7 @@ def forget_peak_memory():
         CLEAR_REFS.write_text("5", "ascii")  # proc(5): resets the peak resident set size
 
 
-def cores():
+def cores() -> int:
     """Number of CPU cores that this process may use; where the system does not say, all of them."""
     try:
         return len(os.sched_getaffinity(0))
@@ -50,7 +52,7 @@ def cores():
         return os.cpu_count() or 1
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Python's, and those of the packages that decide what a run does, as far as they say them."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -59,7 +61,7 @@ def versions():
     return found
 
 
-def git_commit(path):
+def git_commit(path: str | Path) -> str | None:
     """Commit of the checkout that the file or directory `path` lies in, or None: whatever may be wrong."""
     directory = path if Path(path).is_dir() else Path(path).parent
     elsewhere = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}  # as in a hook of another repository
@@ -72,7 +74,7 @@ def git_commit(path):
         return None
 
 
-def resume_command(directory):
+def resume_command(directory: str | Path) -> str:
     """The line for a shell that goes on with the run or sweep in `directory`, from any working directory."""
     script = ROOT / "train.py"
     installed = Path(sys.executable).with_name("resnet-train")
@@ -81,7 +83,7 @@ def resume_command(directory):
     return subprocess.list2cmdline(line) if os.name == "nt" else shlex.join(line)
 
 
-def hours(seconds):
+def hours(seconds: float) -> str:
     """`27:03:05` for 97,385 seconds: hours, which may be more than a day's, minutes and seconds."""
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"

@@ -4,8 +4,12 @@ Free of TensorFlow: the functions themselves call them, and so does the check of
 TensorFlow loads. Each raises ValueError, whose text begins with the argument at fault.
 """
 
+from __future__ import annotations
 
-def blocks_per_stage(depth, layers, others=2):
+from collections.abc import Sequence
+
+
+def blocks_per_stage(depth: int, layers: int, others: int = 2) -> int:
     """n of depth = layers * n + others: three stages of n blocks, which have a third of `layers`."""
     n, rest = divmod(depth - others, layers)
     if rest or n < 1:
@@ -14,30 +18,30 @@ def blocks_per_stage(depth, layers, others=2):
     return n
 
 
-def dense_blocks_per_stage(depth, bottleneck):
+def dense_blocks_per_stage(depth: int, bottleneck: bool) -> int:
     """n of a DenseNet's three stages: a bottleneck has two layers."""
     return blocks_per_stage(depth, 6 if bottleneck else 3, others=4)
 
 
-def recompute_in_loops(recompute, stage):
+def recompute_in_loops(recompute: bool, stage: str) -> None:
     """What is run again in the backward pass is a loop's body."""
     if recompute and stage != "looped":
         raise ValueError("recompute=true needs stage=looped")
 
 
-def adaptive_has_a_radius(sam_rho, sam_adaptive):
+def adaptive_has_a_radius(sam_rho: float | None, sam_adaptive: bool) -> None:
     """ASAM is a way to measure SAM's."""
     if sam_adaptive and not sam_rho:
         raise ValueError("sam_adaptive=true needs sam_rho, such as 0.5")
 
 
-def one_zero(zero_init, rezero):
+def one_zero(zero_init: bool, rezero: bool) -> None:
     """Two zeros in a row have no gradient."""
     if zero_init and rezero:
         raise ValueError("rezero=true needs zero_init=false: a branch with two zeros would never learn")
 
 
-def rising_boundaries(boundaries, factors):
+def rising_boundaries(boundaries: Sequence[float], factors: Sequence[float]) -> None:
     """A factor holds from its boundary to the next."""
     if len(boundaries) != len(factors) or list(boundaries) != sorted(set(boundaries)):
         raise ValueError(
@@ -46,7 +50,7 @@ def rising_boundaries(boundaries, factors):
         )
 
 
-def profile_has_an_end(steps):
+def profile_has_an_end(steps: Sequence[int]) -> None:
     """(first, last) step."""
     if steps[0] >= steps[1]:
         raise ValueError(f"steps={list(steps)}: expected the first step before the last")

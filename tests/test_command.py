@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+import resnet
 from resnet.cli.arguments import name_in, parse, unparse, with_names
 from resnet.cli.command import read
 from resnet.errors import ConfigError
@@ -270,3 +272,31 @@ def test_a_run_with_a_config_directory_goes_on_from_elsewhere(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "going on after step 3" in done.stdout
     assert result(tmp_path / "my run")["steps"] == 5
+
+
+@pytest.mark.slow
+def test_help_fits_a_screen_and_names_what_there_is(tmp_path):
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "mine.yaml").write_text("_target_: mine.net\n")
+    shown = run("train.py", "--config-dir", "conf", "--help", cwd=tmp_path).stdout
+    lines = shown.strip().splitlines()
+    assert len(lines) < 40
+    assert max(map(len, lines)) <= 110
+    words = {word.strip(",:") for word in shown.split()}
+    groups = [
+        path for path in (ROOT / "conf").iterdir() if path.is_dir() and path.name not in ("hydra", "paper")
+    ]
+    options = {path.stem for group in groups for path in group.glob("[!_]*.yaml")}
+    assert options | {group.name for group in groups} | {"mine"} <= words
+    assert not [word for word in words if word.startswith("_")]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("config")
+    keys = [line.split("=")[0] for line in lines[lines.index("Keys that are set most (key=value)") + 1 :][:6]]
+    for key in keys:
+        node, _, name = key.rpartition(".")
+        assert name in (OmegaConf.select(config, node) if node else config)
+
+
+def test_version_is_the_projects(tmp_path):
+    shown = run("train.py", "--version", cwd=tmp_path).stdout
+    assert shown.startswith(f"resnet {resnet.__version__} (python ")

@@ -96,7 +96,7 @@ def test_what_a_run_has_not_is_told_and_the_others_are_shown(finished):
     shutil.rmtree(finished / "plain" / "weights")
     (finished / "plain" / "mine").mkdir()
     with Image.open(finished / "plain" / "samples.png") as picture:
-        picture.save(finished / "plain" / "mine" / "a.jpg")
+        picture.convert("RGB").save(finished / "plain" / "mine" / "a.jpg")
     wanted = "what=[trajectory,grad_cam]"
     done = run("explain.py", "run=plain", wanted, "images=plain/*/*.jpg", "output=one", cwd=finished)
     assert done.returncode == 1

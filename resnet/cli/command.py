@@ -31,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet.cli import building, streams
+from resnet.cli import help as program_help
 from resnet.cli.arguments import (
     is_multirun,
     name_in,
@@ -53,6 +54,10 @@ def command(main: Callable[[], Any]) -> None:
     128 plus the signal's number after an interruption.
     """
     streams.prepare()
+    if "--version" in sys.argv[1:]:  # Hydra would tell its own
+        print(program_help.version())
+        return
+    OmegaConf.register_new_resolver("groups", program_help.groups, replace=True)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
     # What lies beside the command is found wherever that is installed, and by launchers' processes too.
     home = str(Path(inspect.unwrap(main).__code__.co_filename).parent)

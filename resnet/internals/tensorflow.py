@@ -3,10 +3,12 @@
 Published is only the strategy that starts it, which gives no say in how soon it notices.
 """
 
+from __future__ import annotations
+
 from tensorflow.python.eager import context
 
 
-def coordinate(leader, jobs, seconds):
+def coordinate(leader: str, jobs: dict[str, int], seconds: float) -> None:
     """Settle, before TensorFlow runs, that the service gives up a worker after `seconds` without a sign.
 
     `leader` is the task that runs it, and `jobs` the number of tasks by the name of their job.

@@ -5,6 +5,8 @@ what comes before and after the stages is stem and head. A looped stage and an u
 picture.
 """
 
+from __future__ import annotations
+
 from itertools import groupby
 from typing import NamedTuple
 from xml.sax.saxutils import escape
@@ -54,14 +56,14 @@ class Part(NamedTuple):
     shape: tuple[int, ...]
 
 
-def svg(model):
+def svg(model: keras.Model) -> str:
     """The text of an SVG file."""
     parts = read(model)
     title = f"{model.name}: {model.count_params():,} parameters"
     return _draw(parts, title, _shape(model.input.shape[1:]))
 
 
-def read(model):
+def read(model: keras.Model) -> list[Part]:
     """The Parts of a functional model, in the order of the data."""
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     places = [names.place(layer.name) for layer in layers]

@@ -1,9 +1,12 @@
 """The pieces that every network here is built from, in Keras' functional style."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 
@@ -82,7 +85,17 @@ class Style:
             raise ValueError("zero_init and rezero need shortcuts: without them they would cut the network")
         one_zero(self.zero_init, self.rezero)
 
-    def conv(self, x, filters, size, strides=1, groups=1, *, name, initializer="he_normal"):
+    def conv(
+        self,
+        x: keras.KerasTensor,
+        filters: int,
+        size: int,
+        strides: int = 1,
+        groups: int = 1,
+        *,
+        name: str,
+        initializer: str = "he_normal",
+    ) -> keras.KerasTensor:
         """Convolution with He-normal weights (He et al. 2015b)."""
         explicit = self.padding == "symmetric" and strides > 1 and size > 1
         if explicit:
@@ -99,7 +112,9 @@ class Style:
             name=name,
         )(x)
 
-    def normalize(self, x, name, number="", scale="ones"):
+    def normalize(
+        self, x: keras.KerasTensor, name: str, number: int | str = "", scale: str = "ones"
+    ) -> keras.KerasTensor:
         """x normalised by a layer of that name, which says its kind, and number."""
         if self.norm == "none":
             return x
@@ -111,13 +126,13 @@ class Style:
             return keras.layers.GroupNormalization(math.gcd(32, x.shape[-1]), **options)(x)
         return keras.layers.LayerNormalization(**options)(x)
 
-    def activate(self, x, name, number=""):
+    def activate(self, x: keras.KerasTensor, name: str, number: int | str = "") -> keras.KerasTensor:
         name = f"{name}_{self.activation}{number}"
         if self.activation == "relu":
             return ReLU(name=name)(x)
         return keras.layers.Activation(self.activation, name=name)(x)
 
-    def end_branch(self, y, name):
+    def end_branch(self, y: keras.KerasTensor, name: str) -> keras.KerasTensor:
         """What stands between the last convolution of a branch and the addition."""
         if self.attention != "none":
             attend = ATTENTIONS[self.attention]
@@ -125,15 +140,15 @@ class Style:
         return Scale(name=f"{name}_rezero")(y) if self.rezero else y
 
     @property
-    def normalizes_shortcuts(self):
+    def normalizes_shortcuts(self) -> bool:
         return self.shortcut in ("projection_bn", "pooled")
 
     @property
-    def regularizer(self):
+    def regularizer(self) -> keras.regularizers.Regularizer | None:
         return keras.regularizers.L2(self.l2) if self.l2 else None
 
 
-def one_of(name, value, *allowed):
+def one_of(name: str, value: object, *allowed: Any) -> None:
     if value not in allowed:
         raise ValueError(f"{name} is {' or '.join(map(str, allowed))}, not {value}")
 
@@ -147,12 +162,14 @@ class Conv(NamedTuple):
     groups: int = 1
 
 
-def basic(filters, strides):
+def basic(filters: int, strides: int) -> tuple[Conv, ...]:
     """The branch of two 3x3 convolutions (He et al. 2015, figure 5 left)."""
     return Conv(filters, 3, strides), Conv(filters, 3)
 
 
-def bottleneck(filters, out_filters, style, strides, groups=1):
+def bottleneck(
+    filters: int, out_filters: int, style: Style, strides: int, groups: int = 1
+) -> tuple[Conv, ...]:
     """The branch of 1x1, 3x3 and 1x1 convolutions (He et al. 2015, figure 5 right).
 
     The middle one in `groups` is ResNeXt's (Xie et al. 2017, figure 3c).
@@ -161,7 +178,9 @@ def bottleneck(filters, out_filters, style, strides, groups=1):
     return Conv(filters, 1, outer), Conv(filters, 3, inner, groups), Conv(out_filters, 1)
 
 
-def postactivation_block(x, branch, style, *, gate, name):
+def postactivation_block(
+    x: keras.KerasTensor, branch: tuple[Conv, ...], style: Style, *, gate: keras.KerasTensor | None, name: str
+) -> keras.KerasTensor:
     """v1: BN after each convolution, the last ReLU after the addition (He et al. 2015, figure 2)."""
     y = x
     for i, conv in enumerate(branch, 1):
@@ -181,7 +200,16 @@ def postactivation_block(x, branch, style, *, gate, name):
     return style.activate(y, name, len(branch))
 
 
-def preactivation_block(x, branch, style, *, gate, name, activated=False, dropout=0.0):
+def preactivation_block(
+    x: keras.KerasTensor,
+    branch: tuple[Conv, ...],
+    style: Style,
+    *,
+    gate: keras.KerasTensor | None,
+    name: str,
+    activated: bool = False,
+    dropout: float = 0.0,
+) -> keras.KerasTensor:
     """v2: each convolution after its BN and ReLU (He et al. 2016, figure 4e).
 
     `activated` says that x has just been normalised and rectified, so the first pair is left out.
@@ -201,7 +229,7 @@ def preactivation_block(x, branch, style, *, gate, name, activated=False, dropou
     return add(shortcut(x, branch, style, name), style.end_branch(y, name), gate, name)
 
 
-def shortcut(x, branch, style, name):
+def shortcut(x: keras.KerasTensor, branch: tuple[Conv, ...], style: Style, name: str) -> keras.KerasTensor:
     """Bring the block's input to the shape of its branch's output."""
     filters, strides = branch[-1].filters, max(conv.strides for conv in branch)
     same = x.shape[-1] == filters
@@ -215,7 +243,9 @@ def shortcut(x, branch, style, name):
     return style.conv(x, filters, 1, strides, name=f"{name}_shortcut")
 
 
-def add(x, y, gate, name):
+def add(
+    x: keras.KerasTensor, y: keras.KerasTensor, gate: keras.KerasTensor | None, name: str
+) -> keras.KerasTensor:
     if gate is not None:
         y = keras.layers.Multiply(name=f"{name}_gated")([y, gate])
     return keras.layers.Add(name=f"{name}_add")([x, y])
@@ -229,7 +259,17 @@ class Stage(NamedTuple):
     strides: int
 
 
-def stages(x, block, wanted, *, first_block=None, strided_block="first", survival=1.0, stage, recompute):
+def stages(
+    x: keras.KerasTensor,
+    block: Callable[..., keras.KerasTensor],
+    wanted: Sequence[Stage],
+    *,
+    first_block: Callable[..., keras.KerasTensor] | None = None,
+    strided_block: str = "first",
+    survival: float = 1.0,
+    stage: str,
+    recompute: bool,
+) -> keras.KerasTensor:
     """The stages of a network, the blocks that keep their input's shape each time as one `repeat`.
 
     Args:
@@ -265,12 +305,21 @@ def stages(x, block, wanted, *, first_block=None, strided_block="first", surviva
     return x
 
 
-def survivals(last, numbers, total):
+def survivals(last: float, numbers: range, total: int) -> list[float]:
     """Of blocks of these numbers, from 0: falling linearly to the `last` (Huang et al. 2016, eq. 4)."""
     return [1 - (number + 1) / total * (1 - last) for number in numbers]
 
 
-def repeat(block, x, survival, *, first, name, stage, recompute):
+def repeat(
+    block: Callable[..., keras.KerasTensor],
+    x: keras.KerasTensor,
+    survival: list[float],
+    *,
+    first: int,
+    name: str,
+    stage: str,
+    recompute: bool,
+) -> keras.KerasTensor:
     """Equal blocks: one `Repeat` (looped) or a Keras layer for each operation (unrolled).
 
     `block` maps x, a gate and a name to the output; `survival` has one probability per block, and `first`
@@ -294,17 +343,17 @@ def repeat(block, x, survival, *, first, name, stage, recompute):
     return Repeat(template, len(survival), first, recompute, name=name_of_all)(x, gates=outer)
 
 
-def gates(x, survival, name):
+def gates(x: keras.KerasTensor, survival: list[float], name: str) -> keras.KerasTensor | None:
     """Gates for blocks that survive a step with these probabilities, or None where all always do."""
     return SurvivalGates(survival, name=f"{name}_survival")(x) if min(survival) < 1 else None
 
 
-def classifier(x, num_classes):
+def classifier(x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
     """Global average pooling and a dense layer: float32 logits `(N, num_classes)`."""
     return logits(keras.layers.GlobalAveragePooling2D(name="pool")(x), num_classes)
 
 
-def logits(x, num_classes):
+def logits(x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
     if num_classes < 2:
         raise ValueError(f"num_classes is at least 2, not {num_classes}")
     return keras.layers.Dense(num_classes, kernel_initializer="he_normal", dtype="float32", name="logits")(x)

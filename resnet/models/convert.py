@@ -10,18 +10,25 @@ which hold arrays only; a PyTorch checkpoint is a pickle and is not read:
     model.save("resnet20.keras")
 """
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resnet.errors import UserError
 from resnet.models import names, resnet_v1, stack, unstack
 
+if TYPE_CHECKING:
+    import keras
+
+
 PARTS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
 
-def from_torch(path, input_shape=(32, 32, 3)):
+def from_torch(path: Path, input_shape: tuple[int, int, int] = (32, 32, 3)) -> keras.Model:
     """The model whose weights lie at `path`; its depth, filters and classes are those of the arrays.
 
     It maps float images `(N, H, W, C)` to the logits that PyTorch gives for `(N, C, H, W)`. Raises
@@ -55,7 +62,7 @@ def from_torch(path, input_shape=(32, 32, 3)):
     return model
 
 
-def read(path):
+def read(path: Path) -> dict[str, np.ndarray]:
     """Arrays by name from a .safetensors or .npz file."""
     readers = {".npz": _read_npz, ".safetensors": _read_safetensors}
     if path.suffix not in readers:
@@ -79,7 +86,7 @@ def _read_safetensors(path):
     return load_file(path)
 
 
-def torch_name(name):
+def torch_name(name: str) -> str:
     """`stage1_block2_conv1/kernel` to `layer1.1.conv1.weight`, and so on."""
     layer, part = name.split("/")
     layer = {"stem_conv": "conv1", "stem_bn": "bn1", "logits": "linear"}.get(layer, layer)

@@ -4,7 +4,10 @@ Parameters for 1,000 classes, in millions: atto 3.70, femto 5.22, pico 9.05, nan
 small 50,223,688; base 88,591,464.
 """
 
+from __future__ import annotations
+
 from functools import partial
+from typing import Any
 
 import keras
 
@@ -27,16 +30,16 @@ NOT_OURS = ("shortcut", "strided_conv", "zero_init", "rezero", "attention", "att
 
 @with_options_of(Style, without=NOT_OURS, l2=0.0, norm="layer", activation="gelu", bn_epsilon=1e-6)
 def convnext(
-    input_shape,
-    num_classes,
-    size="femto",
-    patch=4,
-    scale_start=1e-6,
-    survival=1.0,
-    stage="looped",
-    recompute=False,
-    **options,
-):
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    size: str = "femto",
+    patch: int = 4,
+    scale_start: float = 1e-6,
+    survival: float = 1.0,
+    stage: str = "looped",
+    recompute: bool = False,
+    **options: Any,
+) -> keras.Model:
     """Four stages of blocks of a 7x7 convolution by channel and two of 1x1 (figure 4).
 
     The stem takes patches of `patch` by `patch` pixels, 4 in the paper. Branches have a learned factor for

@@ -3,6 +3,9 @@
 A looped stage and an unrolled one are cut alike: each block has the name and the weights of its own.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property, partial
 from itertools import groupby
@@ -28,14 +31,14 @@ class Block:
         row: its number there.
     """
 
-    def __init__(self, name, graph, row=0):
+    def __init__(self, name: str, graph: _Graph, row: int = 0):
         self.name, self._graph, self._row = name, graph, tf.constant(row)
 
     def __call__(self, x, training=False):
         run = self._graph.training if training else self._graph.inference
         return run(tf.convert_to_tensor(x), self._row)
 
-    def without_branch(self, x):
+    def without_branch(self, x: tf.Tensor) -> tf.Tensor:
         """What is left of the block in inference when its branch is removed (Veit et al. 2016, section 4.1).
 
         The shortcut and what follows the addition stay; a plain block that keeps its input's shape becomes
@@ -46,20 +49,20 @@ class Block:
         return self._graph.bypass(tf.convert_to_tensor(x), self._row)
 
     @property
-    def removable(self):
+    def removable(self) -> bool:
         return self._graph.is_residual or self.keeps_shape
 
     @property
-    def keeps_shape(self):
+    def keeps_shape(self) -> bool:
         return self._graph.input.shape == self._graph.output.shape
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int | None, ...]:
         """Of its output, without the number of images."""
         return tuple(self._graph.output.shape[1:])
 
     @property
-    def numbered(self):
+    def numbered(self) -> bool:
         return self.name not in (STEM, HEAD)
 
 
@@ -112,7 +115,7 @@ class _Graph:
         return self._repeat.with_weights([tf.convert_to_tensor(v)[row] for v in self._repeat.weights])
 
 
-def cut(model):
+def cut(model: keras.Model) -> list[Block]:
     """The Blocks of a functional model named as `models.names` says: `stem`, every block, `head`.
 
     Run one after the other they are the model. A stage without numbered blocks, as VGG's, is one block.
@@ -135,12 +138,12 @@ def cut(model):
     return blocks
 
 
-def numbered(blocks):
+def numbered(blocks: Sequence[Block]) -> list[Block]:
     """Those that are neither stem nor head."""
     return [block for block in blocks if block.numbered]
 
 
-def run(blocks, x, training=False):
+def run(blocks: Sequence[Block], x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
     """What the blocks give one after the other: a list, with the output of each."""
     outputs = []
     for block in blocks:

@@ -4,6 +4,10 @@ Trainable parameters for ten classes and growth 12: 40 without bottlenecks and c
 769,162. For ImageNet, 1,000 classes: 121: 7,978,856; 169: 14,149,480; 201: 20,013,928.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
 from resnet.models import blocks, names
@@ -19,15 +23,15 @@ NOT_OURS = ("shortcut", "strided_conv", "zero_init", "rezero", "attention", "att
 
 @with_options_of(Style, without=(*NOT_OURS, "padding"), conv_bias=False)
 def densenet(
-    input_shape,
-    num_classes,
-    depth=100,
-    growth=12,
-    bottleneck=True,
-    compression=0.5,
-    dropout=0.0,
-    **options,
-):
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    depth: int = 100,
+    growth: int = 12,
+    bottleneck: bool = True,
+    compression: float = 0.5,
+    dropout: float = 0.0,
+    **options: Any,
+) -> keras.Model:
     """DenseNet for CIFAR: three stages of blocks that each append `growth` channels.
 
     With `bottleneck` the depth is 6n+4, and 3n+4 without. Between stages a 1x1 convolution leaves
@@ -45,8 +49,14 @@ def densenet(
 
 @with_options_of(Style, without=NOT_OURS, conv_bias=False, l2=5e-5, padding="symmetric", bn_epsilon=1e-5)
 def densenet_imagenet(
-    input_shape, num_classes, depth=121, growth=32, compression=0.5, dropout=0.0, **options
-):
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    depth: int = 121,
+    growth: int = 32,
+    compression: float = 0.5,
+    dropout: float = 0.0,
+    **options: Any,
+) -> keras.Model:
     """DenseNet-BC for ImageNet of depth 121, 169 or 201 (table 1), with the options of `densenet`."""
     blocks.one_of("depth", depth, *IMAGENET)
     style = Style(**options)

@@ -7,7 +7,10 @@ classes: 11,173,962, in version 2 11,172,170. Plain 34: 21,623,848, as 34 with i
 ResNet-RS (`deep_strided`, `pooled`, `se` of reduction 4): 35,691,912.
 """
 
+from __future__ import annotations
+
 from functools import partial
+from typing import Any
 
 import keras
 
@@ -38,19 +41,19 @@ STEMS = {  # convolutions, and whether a max pool follows
     bn_epsilon=1e-5,
 )
 def resnet_imagenet(
-    input_shape,
-    num_classes,
-    depth=50,
-    version=1,
-    stem="imagenet",
-    cardinality=1,
-    group_width=64,
-    strided_block="first",
-    survival=1.0,
-    stage="looped",
-    recompute=False,
-    **options,
-):
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    depth: int = 50,
+    version: int = 1,
+    stem: str = "imagenet",
+    cardinality: int = 1,
+    group_width: int = 64,
+    strided_block: str = "first",
+    survival: float = 1.0,
+    stage: str = "looped",
+    recompute: bool = False,
+    **options: Any,
+) -> keras.Model:
     """ResNet of depth 18 or 34 (basic blocks), 50, 101, 152 or 200 (bottlenecks).
 
     `version` 1 is He et al. 2015, 2 the pre-activation form of He et al. 2016. `stem` is `imagenet` (7x7
@@ -104,7 +107,9 @@ def resnet_imagenet(
     resnet_imagenet,
     without=(*RESIDUAL, "version", "strided_block", "strided_conv", "cardinality", "group_width"),
 )
-def plain_imagenet(input_shape, num_classes, depth=34, **options):
+def plain_imagenet(
+    input_shape: tuple[int, int, int], num_classes: int, depth: int = 34, **options: Any
+) -> keras.Model:
     """`resnet_imagenet` of basic blocks without shortcuts (He et al. 2015, figure 3), 18 or 34 deep."""
     blocks.one_of("depth", depth, *BASIC)
     return resnet_imagenet(input_shape, num_classes, depth, shortcut="none", **options)
@@ -121,7 +126,7 @@ def _stem(x, kind, version, style):
     return max_pool(x) if pooled else x
 
 
-def max_pool(x):
+def max_pool(x: keras.KerasTensor) -> keras.KerasTensor:
     """Of 3x3 with stride 2, at the end of a stem."""
     x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
     return keras.layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)

@@ -1,9 +1,12 @@
 """What Keras lacks: fused batch norm, a fast ReLU, the parameter-free shortcut, equal blocks as one loop."""
 
+from __future__ import annotations
+
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -27,13 +30,15 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     collective: int | None = None  # numbers the sums over replicas, where `synchronize` asks for them
 
-    def add_weight(self, *args, **kwargs):
+    def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
         # Replicas each see their own part of a batch: their moving statistics are averaged.
         if not kwargs.get("trainable", True):
             kwargs.setdefault("aggregation", "mean")
         return super().add_weight(*args, **kwargs)
 
-    def call(self, inputs, training=None, mask=None):
+    def call(
+        self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
         if not self._fusible(inputs, mask):
             return super().call(inputs, training=training, mask=mask)
         training = bool(training) and self.trainable
@@ -82,7 +87,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         )
 
 
-def synchronize(model):
+def synchronize(model: keras.Model) -> None:
     """Let every FusedBatchNormalization of `model` train on the statistics of all replicas' images.
 
     Raises UserError for a looped stage on several devices of one process: in a function the loops of
@@ -99,7 +104,7 @@ def synchronize(model):
             norm.collective = next(COLLECTIVES)
 
 
-def batch_norms(model):
+def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     """Every batch normalisation of `model`, those of looped stages among them: one for all of its blocks."""
     groups = [layer.block.layers if isinstance(layer, Repeat) else [layer] for layer in model.layers]
     norms = keras.layers.BatchNormalization
@@ -142,7 +147,7 @@ class ReLU(keras.layers.ReLU):
     fuses batch normalisation and ReLU. Leaky and bounded ones are Keras' own.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         plain = not self.negative_slope and not self.threshold and self.max_value is None
         on_gpu = tf.config.list_physical_devices("GPU")
         return _relu(inputs) if plain and inputs.dtype == tf.bfloat16 and not on_gpu else super().call(inputs)
@@ -176,21 +181,21 @@ class IdentityShortcut(keras.layers.Layer):
     `(N, ceil(H / strides), ceil(W / strides), filters)`, where `filters >= C`.
     """
 
-    def __init__(self, filters, strides=1, **kwargs):
+    def __init__(self, filters: int, strides: int = 1, **kwargs: Any):
         super().__init__(**kwargs)
         self.filters = filters
         self.strides = strides
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         added = self.filters - inputs.shape[-1]
         strided = inputs[:, :: self.strides, :: self.strides, :]
         return tf.pad(strided, [[0, 0], [0, 0], [0, 0], [added // 2, added - added // 2]])
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         n, h, w, _ = input_shape
         return n, *(size and -(-size // self.strides) for size in (h, w)), self.filters
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters, "strides": self.strides}
 
 
@@ -198,23 +203,23 @@ class IdentityShortcut(keras.layers.Layer):
 class Scale(keras.layers.Layer):
     """A learned factor of its input, or one for each channel, which begins at `start`."""
 
-    def __init__(self, start=0.0, by_channel=False, **kwargs):
+    def __init__(self, start: float = 0.0, by_channel: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.start = start
         self.by_channel = by_channel
         self.factor_initializer = keras.initializers.Constant(start)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         shape = input_shape[-1:] if self.by_channel else (1,)
         self.factor = self.add_weight(name="factor", shape=shape, initializer=self.factor_initializer)
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return inputs * self.factor
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "start": self.start, "by_channel": self.by_channel}
 
 
@@ -222,15 +227,15 @@ class Scale(keras.layers.Layer):
 class Dropout(keras.layers.Layer):
     """`keras.layers.Dropout` whose random state is a weight, so that each block of a loop has its own."""
 
-    def __init__(self, rate, **kwargs):
+    def __init__(self, rate: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.rate = rate
 
     @staticmethod
-    def state_initializer(shape, dtype=None):
+    def state_initializer(shape: tuple[int, ...], dtype: str | None = None) -> tf.Tensor:
         return keras.random.randint(shape, 0, 2**30, dtype=dtype)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.state = self.add_weight(
             name="state",
             shape=(2,),
@@ -240,17 +245,17 @@ class Dropout(keras.layers.Layer):
             aggregation="only_first_replica",
         )
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training or not self.rate:
             return inputs
         draws = tf.random.stateless_uniform(tf.shape(inputs), self.state.value)
         self.state.assign_add([0, 1])
         return tf.where(draws < self.rate, tf.zeros_like(inputs), inputs / (1 - self.rate))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate}
 
 
@@ -262,12 +267,12 @@ class SurvivalGates(keras.layers.Layer):
     drawn anew each step; in inference that chance. The input only says where in a network it stands.
     """
 
-    def __init__(self, survival, seed=None, **kwargs):
+    def __init__(self, survival: Sequence[float], seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.survival = list(survival)
         self.seed = seed if seed is not None else keras.random.randint([], 0, 2**30).numpy().item()
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.steps = self.add_weight(
             name="steps",
             shape=(),
@@ -277,7 +282,7 @@ class SurvivalGates(keras.layers.Layer):
             aggregation="only_first_replica",
         )
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         chances = tf.reshape(tf.constant(self.survival, self.compute_dtype), (-1, 1, 1, 1))
         if not training:
             return chances
@@ -285,10 +290,10 @@ class SurvivalGates(keras.layers.Layer):
         self.steps.assign_add(1)
         return tf.cast(draws < tf.cast(chances, tf.float32), self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return len(self.survival), 1, 1, 1
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "survival": self.survival, "seed": self.seed}
 
 
@@ -310,7 +315,9 @@ class Repeat(keras.layers.Layer):
             (Chen et al. 2016, section 4.1).
     """
 
-    def __init__(self, block, repeats, first=1, recompute=False, **kwargs):
+    def __init__(
+        self, block: keras.Model, repeats: int, first: int = 1, recompute: bool = False, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.block = block
         self.repeats = repeats
@@ -318,13 +325,13 @@ class Repeat(keras.layers.Layer):
         self.recompute = recompute
 
     @property
-    def block_weights(self):
+    def block_weights(self) -> list[keras.Variable]:
         """The template's weights in the order of this layer's: those that are trained, then the others."""
         trained, others = zip(*map(own_variables, self.block.layers), strict=True)
         return [*itertools.chain(*trained), *itertools.chain(*others)]
 
     @property
-    def variables(self):
+    def variables(self) -> list[keras.Variable]:
         """The stacked weights alone, each trainable where the template's is."""
         stacks = list(itertools.chain(*own_variables(self)))
         for variable, like in zip(stacks, self.block_weights, strict=self.built):
@@ -332,10 +339,10 @@ class Repeat(keras.layers.Layer):
         return stacks
 
     @property
-    def weights(self):
+    def weights(self) -> list[keras.Variable]:
         return self.variables
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         for layer in self.block.layers:
             for variables, trained in zip(own_variables(layer), (True, False), strict=True):
                 for variable in variables:
@@ -350,7 +357,7 @@ class Repeat(keras.layers.Layer):
                         autocast=False,
                     )
 
-    def call(self, inputs, gates=None, training=False):
+    def call(self, inputs: tf.Tensor, gates: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         trained = len(own_variables(self)[0])
         statistics = self.weights[trained:]
         stacks = [tf.convert_to_tensor(v) for v in self.weights]
@@ -383,7 +390,7 @@ class Repeat(keras.layers.Layer):
                 variable.assign(value)
         return outputs
 
-    def with_weights(self, row):
+    def with_weights(self, row: Sequence[tf.Tensor]) -> keras.StatelessScope:
         """A `keras.StatelessScope` in which `block` computes with these weights, one of each stack."""
         return keras.StatelessScope(zip(self.block_weights, row, strict=True))
 
@@ -391,10 +398,10 @@ class Repeat(keras.layers.Layer):
         """Whether blocks sum over replicas, which must keep one order and needs a loop to number the sums."""
         return any(getattr(layer, "collective", None) is not None for layer in self.block.layers)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         block = keras.saving.serialize_keras_object(self.block)
         return {
             **super().get_config(),
@@ -405,7 +412,7 @@ class Repeat(keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Repeat:
         block = keras.saving.deserialize_keras_object(config["block"])
         return cls(**{**config, "block": block})
 

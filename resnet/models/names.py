@@ -5,6 +5,8 @@ layer that repeats the eight blocks after it; their own layers are named alike, 
 them. What belongs to no stage begins with another word, such as `stem_conv`.
 """
 
+from __future__ import annotations
+
 import re
 from typing import NamedTuple
 
@@ -22,25 +24,25 @@ class Place(NamedTuple):
     operation: str
 
 
-def stage(number):
+def stage(number: int) -> str:
     return f"stage{number}"
 
 
-def block(stage, number):
+def block(stage: str, number: int) -> str:
     return f"{stage}_block{number}"
 
 
-def blocks(stage, numbers):
+def blocks(stage: str, numbers: range) -> str:
     """Of the layer that repeats the blocks of a range of numbers."""
     return f"{stage}_blocks{numbers[0]}-{numbers[-1]}"
 
 
-def in_block(path, stage, number):
+def in_block(path: str, stage: str, number: int) -> str:
     """Of block `number`, what `path` (`block_conv1/kernel`) is of any: `stage2_block3_conv1/kernel`."""
     return block(stage, number) + path.removeprefix(ANY_BLOCK)
 
 
-def place(name):
+def place(name: str) -> Place:
     """The Place that a layer's name says."""
     found = NAME.fullmatch(name)
     assert found, f"a layer's name is one line, not {name!r}"

@@ -6,7 +6,11 @@ plain 20: 271,786; plain 56: 859,114. Of the papers (no biases; v2 in filters of
 v1 20, identity shortcuts: 269,722; v2 164: 1.70 M; v2 1001: 10.33 M.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import keras
 
@@ -21,16 +25,16 @@ RESIDUAL = ("shortcut", "zero_init", "rezero", "attention", "attention_reduction
 
 @with_options_of(Style, without=("strided_conv",))
 def resnet_v1(
-    input_shape,
-    num_classes,
-    depth=20,
-    filters=(16, 32, 64),
-    strides=STRIDES,
-    survival=1.0,
-    stage="looped",
-    recompute=False,
-    **options,
-):
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    depth: int = 20,
+    filters: Sequence[int] = (16, 32, 64),
+    strides: Sequence[int] = STRIDES,
+    survival: float = 1.0,
+    stage: str = "looped",
+    recompute: bool = False,
+    **options: Any,
+) -> keras.Model:
     """ResNet of depth 6n+2: basic blocks in three stages of `filters`.
 
     He et al. 2015, section 4.2. `strides` are those of the stem and of each stage. Maps float images
@@ -48,24 +52,26 @@ def resnet_v1(
 
 
 @with_options_of(resnet_v1, without=RESIDUAL)
-def plain(input_shape, num_classes, depth=20, **options):
+def plain(
+    input_shape: tuple[int, int, int], num_classes: int, depth: int = 20, **options: Any
+) -> keras.Model:
     """`resnet_v1` without its shortcuts (He et al. 2015, section 4.2), with its other options."""
     return resnet_v1(input_shape, num_classes, depth, shortcut="none", **options)
 
 
 @with_options_of(Style)
 def resnet_v2(
-    input_shape,
-    num_classes,
-    depth=29,
-    filters=(16, 64, 128),
-    out_filters=(64, 128, 256),
-    strides=STRIDES,
-    survival=1.0,
-    stage="looped",
-    recompute=False,
-    **options,
-):
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    depth: int = 29,
+    filters: Sequence[int] = (16, 64, 128),
+    out_filters: Sequence[int] = (64, 128, 256),
+    strides: Sequence[int] = STRIDES,
+    survival: float = 1.0,
+    stage: str = "looped",
+    recompute: bool = False,
+    **options: Any,
+) -> keras.Model:
     """Pre-activation ResNet of depth 9n+2: bottlenecks of `filters`, which end in `out_filters`.
 
     He et al. 2016, where the filters are 16, 32 and 64; the default is the Keras example's. `strides` are
@@ -94,7 +100,7 @@ def resnet_v2(
     return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"resnet_v2_{depth}")
 
 
-def stem(x, filters, strides, style):
+def stem(x: keras.KerasTensor, filters: int, strides: int, style: Style) -> keras.KerasTensor:
     """The first 3x3 convolution with its normalisation and activation."""
     x = style.conv(x, filters, 3, strides, name="stem_conv")
     return style.activate(style.normalize(x, "stem"), "stem")

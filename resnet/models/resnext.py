@@ -3,7 +3,11 @@
 Trainable parameters for ten classes: 29, 8x64d: 34,426,698; 29, 16x64d: 68,155,210.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import keras
 
@@ -18,17 +22,17 @@ FILTERS = (64, 256, 512, 1024)  # of the stem and of the stages
 
 @with_options_of(Style, shortcut="projection_bn", conv_bias=False, l2=2.5e-4, strided_conv="3x3")
 def resnext(
-    input_shape,
-    num_classes,
-    depth=29,
-    cardinality=8,
-    group_width=64,
-    strides=STRIDES,
-    survival=1.0,
-    stage="looped",
-    recompute=False,
-    **options,
-):
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    depth: int = 29,
+    cardinality: int = 8,
+    group_width: int = 64,
+    strides: Sequence[int] = STRIDES,
+    survival: float = 1.0,
+    stage: str = "looped",
+    recompute: bool = False,
+    **options: Any,
+) -> keras.Model:
     """ResNet of depth 9n+2 whose bottlenecks convolve in `cardinality` groups.
 
     A group has `group_width` channels in the first stage, then twice and four times as many; stages end in

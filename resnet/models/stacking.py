@@ -1,12 +1,22 @@
 """The weights of single blocks, whether a stage is looped or unrolled."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from resnet.models import names
 from resnet.models.layers import Repeat
 
+if TYPE_CHECKING:
+    import keras
 
-def unstack(model, of=np.array):
+
+def unstack(
+    model: keras.Model, of: Callable[[keras.Variable], np.ndarray | None] = np.array
+) -> dict[str, np.ndarray]:
     """Weights by block: `stage1_block2_conv1/kernel` to its array, the same names for both forms.
 
     `of` gives another array of a variable in its place, such as its gradient, or None to leave it out.
@@ -20,7 +30,7 @@ def unstack(model, of=np.array):
     }
 
 
-def stack(model, weights):
+def stack(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
     """Give `model` what `unstack` gave of a model of the same network in either form.
 
     Raises KeyError for a weight that is missing and ValueError for one of another shape.

@@ -1,13 +1,20 @@
 """A network on one screen."""
 
+from __future__ import annotations
+
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from resnet.models import names
+
+if TYPE_CHECKING:
+    import keras
+
 
 HEADER = ("part", "blocks", "output", "parameters")
 
 
-def summary(model):
+def summary(model: keras.Model) -> str:
     """A line for each part of the model (stem, each stage, ...): its blocks, output shape and parameters.
 
     A part is the run of layers whose names begin with the same word.

@@ -5,6 +5,10 @@ Parameters with the ImageNet head, no BN, 1,000 classes: 11: 132,863,336; 13: 13
 13: 9,416,010; 16: 14,728,266; 19: 20,040,522.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
 from resnet.models import blocks
@@ -27,7 +31,14 @@ FILTERS = (64, 128, 256, 512, 512)
         "strided_conv",
     ),
 )
-def vgg(input_shape, num_classes, depth=16, head="cifar", dropout=0.5, **options):
+def vgg(
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    depth: int = 16,
+    head: str = "cifar",
+    dropout: float = 0.5,
+    **options: Any,
+) -> keras.Model:
     """VGG of depth 11, 13, 16 or 19: five stages of 3x3 convolutions, each ended by a max pool.
 
     `head` is `cifar` (global average pool, one dense layer) or `imagenet` (dense layers of 4,096, 4,096

@@ -3,7 +3,11 @@
 Trainable parameters for ten classes: 28-10: 36,479,194; 40-4: 8,949,210; 16-8: 10,961,370.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import keras
 
@@ -18,17 +22,17 @@ FILTERS = (16, 32, 64)
 
 @with_options_of(Style, without=("strided_conv",), shortcut="projection_bn", conv_bias=False, l2=2.5e-4)
 def wide_resnet(
-    input_shape,
-    num_classes,
-    depth=28,
-    width=10,
-    dropout=0.0,
-    strides=STRIDES,
-    survival=1.0,
-    stage="looped",
-    recompute=False,
-    **options,
-):
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    depth: int = 28,
+    width: int = 10,
+    dropout: float = 0.0,
+    strides: Sequence[int] = STRIDES,
+    survival: float = 1.0,
+    stage: str = "looped",
+    recompute: bool = False,
+    **options: Any,
+) -> keras.Model:
     """Pre-activation ResNet of depth 6n+4: basic blocks of 16, 32 and 64 times `width` filters.
 
     `dropout` stands between the convolutions of each block (section 2.4). `strides` are those of the stem and

@@ -24,6 +24,10 @@ from resnet.report.statistics import summary
 from resnet.run.epoch_record import is_share
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+if TYPE_CHECKING:
     from resnet.data.dataset import Split
     from resnet.report.walk import Gain
 
@@ -337,7 +341,7 @@ class _Sparse(LogFormatter):
         return f"{x:g}" if super().__call__(x, pos) else ""
 
 
-def plain_log(axes):
+def plain_log(axes: Axes) -> None:
     """Ticks of a logarithmic axis as 0.3, not as a power of ten."""
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(_Sparse(minor_thresholds=(1, 0.4)))

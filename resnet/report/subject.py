@@ -1,7 +1,11 @@
 """A trained network, and the run that it comes from, as the pictures of `report.explain` look at it."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -16,6 +20,12 @@ from resnet.run import split, trained
 from resnet.training.environment import prepare
 from resnet.training.losses import cross_entropy
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from resnet.models.cutting import Block
+    from resnet.run.directory import RunDirectory
+
 BATCH = 250
 
 
@@ -29,38 +39,45 @@ class Subject:
         config: its configuration, a DictConfig; None for a network that comes from no run.
     """
 
-    def __init__(self, network, label=None, run=None, config=None):
+    def __init__(
+        self,
+        network: trained.Trained,
+        label: str | None = None,
+        run: RunDirectory | None = None,
+        config: DictConfig | None = None,
+    ) -> None:
         self.network, self.label = network, label or network.model.name
         self._run, self.config = run, config
 
     @classmethod
-    def of_run(cls, run, config):
+    def of_run(cls, run: RunDirectory, config: DictConfig) -> Subject:
         return cls(trained.load(run.path), None, run, config)
 
     @property
-    def run(self):
+    def run(self) -> RunDirectory:
         """Its RunDirectory. Raises UserError where there is none."""
         if self._run is None:
             raise UserError(f"{self.label}: this picture is of what a run has left in its directory")
         return self._run
 
     @property
-    def model(self):
+    def model(self) -> keras.Model:
         return self.network.model
 
     @cached_property
-    def dataset(self):
+    def dataset(self) -> Dataset:
         """The run's own, whole. Raises UserError where it is of other classes or sizes of pictures."""
+        assert self.config is not None
         dataset = instantiate(self.config.data)
         self.network.check(dataset)
         return dataset
 
     @cached_property
-    def blocks(self):
+    def blocks(self) -> list[Block]:
         """Those of the trained network, see `models.cutting`."""
         return cut(self.model)
 
-    def fresh(self):
+    def fresh(self) -> keras.Model:
         """The model as it was before the first step, by configuration and seed; without a run, drawn anew."""
         if self.config is None:
             return keras.models.clone_model(self.model)
@@ -69,16 +86,16 @@ class Subject:
         shape, classes = self.network.image_shape, len(self.network.class_names)
         return instantiate(self.config.model, input_shape=shape, num_classes=classes)
 
-    def inputs(self, images):
+    def inputs(self, images: np.ndarray) -> tf.Tensor:
         """What the network sees of uint8 images, float32 `(N, H, W, C)`."""
         return self.network.preprocessing.inference(images)
 
-    def loss(self, labels, logits):
+    def loss(self, labels: np.ndarray, logits: np.ndarray) -> tf.Tensor:
         """The cross-entropy of each image, without weight decay, smoothing or mixing: float32 `(N,)`."""
         targets = tf.one_hot(labels, len(self.network.class_names))
         return cross_entropy()(targets, tf.cast(logits, tf.float32), False)
 
-    def logits_of(self, part):
+    def logits_of(self, part: str) -> tuple[np.ndarray, np.ndarray]:
         """Logits `(N, K)` and labels `(N,)` of the whole `validation` or `test` part, as the run left them.
 
         Raises UserError where the run has none.
@@ -90,11 +107,11 @@ class Subject:
             )
         return arrays[f"{part}_logits"].astype(np.float32), arrays[f"{part}_label"]
 
-    def outcomes(self):
+    def outcomes(self) -> dict[str, np.ndarray]:
         """What `callbacks.Outcomes` left of each training image: arrays by name. Raises UserError without."""
         return self._left(self.run.outcomes, "train with callbacks=[default,outcomes]")
 
-    def kept_weights(self):
+    def kept_weights(self) -> dict[int, dict[str, np.ndarray]]:
         """Weights by epoch and block, as `callbacks.Weights` left them. UserError for fewer than three."""
         kept = self.run.kept_weights()
         if len(kept) < 3:
@@ -110,7 +127,7 @@ class Subject:
         return read_arrays(path)
 
 
-def subjects_of(runs, configs):
+def subjects_of(runs: Sequence[RunDirectory], configs: Sequence[DictConfig]) -> list[Subject]:
     """The Subject of each RunDirectory. Raises UserError unless all take the same pictures and classes.
 
     They are called as their networks, and where these are equal, by their directories too.
@@ -131,7 +148,7 @@ def _takes(subject):
     return subject.network.image_shape, subject.network.class_names
 
 
-def few(subjects, images, seed):
+def few(subjects: Sequence[Subject], images: int, seed: int) -> Dataset:
     """A Dataset of few training and test images, see `drawn`, those of the first run.
 
     That another was trained on some of its test images is logged.
@@ -147,7 +164,7 @@ def few(subjects, images, seed):
     return found
 
 
-def drawn(dataset, images, seed):
+def drawn(dataset: Dataset, images: int, seed: int) -> Dataset:
     """A Dataset of at most so many training and test images each, drawn by `seed`, in memory."""
     train, test = (_draw(part, images, seed) for part in (dataset.train, dataset.test))
     return Dataset(train, test, dataset.class_names, dataset.normalization)
@@ -158,7 +175,7 @@ def _draw(part, count, seed):
     return Split(*part.batch(np.sort(numbers)))
 
 
-def batches(*arrays):
+def batches(*arrays: Any) -> Iterator[tuple[np.ndarray, ...]]:
     """Arrays of equal length in pieces of a size that memory holds."""
     for start in range(0, len(arrays[0]), BATCH):
         yield tuple(array[start : start + BATCH] for array in arrays)

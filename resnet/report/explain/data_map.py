@@ -118,7 +118,7 @@ def _sentence(label, found, wrong):
 
 def _draw(panels):
     figure = drawing.figure((14, 7.6 * len(panels)))
-    halves = np.atleast_1d(figure.subfigures(len(panels), 1))
+    halves = figure.subfigures(len(panels), 1, squeeze=False)[:, 0]
     for half, (network, right, found, wrong) in zip(halves, panels, strict=True):
         half.suptitle(network.label).set_parse_math(False)
         above, below = half.subfigures(2, 1, height_ratios=(1.25, 1))

@@ -136,7 +136,7 @@ def agreement(places, labels):
 
 def _draw(networks, dataset, panels):
     figure = drawing.figure((15, 5 * len(networks)))
-    rows = np.atleast_1d(figure.subfigures(len(networks), 1))
+    rows = figure.subfigures(len(networks), 1, squeeze=False)[:, 0]
     for row, network, (first, stages, places) in zip(rows, networks, panels, strict=True):
         row.suptitle(network.label).set_parse_math(False)
         left, middle, right = row.subplots(1, 3, width_ratios=(1, 1.5, 1.5))

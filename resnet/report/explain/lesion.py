@@ -150,7 +150,7 @@ def _sentence(label, rows):
 
 def _draw(networks, rows):
     figure = drawing.figure((11, 7.5))
-    above, below = figure.subfigures(2, 1)
+    (above,), (below,) = figure.subfigures(2, 1, squeeze=False)
     one, (several, swapped) = above.subplots(), below.subplots(1, 2, sharey=True)
     drawing.block_axis(one, networks)
     for i, (network, style) in enumerate(zip(networks, drawing.STYLES, strict=False)):

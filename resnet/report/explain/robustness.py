@@ -81,13 +81,15 @@ def accuracy(network, images, labels, kind, amount):
     """On the images, changed by so much and rounded to uint8 again."""
     right = 0
 
-    @tf.function(input_signature=[tf.TensorSpec([None, *images.shape[1:]], tf.uint8)], jit_compile=False)
     def inputs(some):
         changed = KINDS[kind][0](tf.cast(some, tf.float32), amount)
         return network.inputs(tf.cast(tf.clip_by_value(tf.round(changed), 0.0, 255.0), tf.uint8))
 
+    of_batch = tf.function(inputs, jit_compile=False).get_concrete_function(
+        tf.TensorSpec([None, *images.shape[1:]], tf.uint8)
+    )
     for some, truth in batches(images, labels):
-        logits = run(network.blocks, inputs(some))[-1]
+        logits = run(network.blocks, of_batch(tf.constant(some)))[-1]
         right += int(np.sum(np.argmax(logits, 1) == truth))
     return right / len(labels)
 

@@ -1,5 +1,9 @@
 """Adam and AdamW of one operation per variable."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -36,7 +40,14 @@ class Adam(_InOneOperation, keras.optimizers.Adam):
     """`keras.optimizers.Adam` with the options of `Lookahead`; else same arguments, variables and results."""
 
     @with_options_of(Lookahead)
-    def __init__(self, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-7, **options):
+    def __init__(
+        self,
+        learning_rate: float = 1e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        **options: Any,
+    ):
         betas = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
         super().__init__(learning_rate, **betas, **options)
 
@@ -49,5 +60,5 @@ class AdamW(Adam, keras.optimizers.AdamW):
     """
 
     @with_options_of(Adam)
-    def __init__(self, learning_rate=1e-3, weight_decay=0.004, **options):
+    def __init__(self, learning_rate: float = 1e-3, weight_decay: float = 0.004, **options: Any):
         super().__init__(learning_rate, weight_decay=weight_decay, **options)

@@ -1,5 +1,9 @@
 """Steps as long as the weights of a layer are large; each block of a looped stage is a layer of its own."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -20,17 +24,17 @@ class LARS(SGD):
     """
 
     @with_options_of(SGD, weight_decay=5e-4, decay_of="weights", decoupled=False)
-    def __init__(self, learning_rate=0.1, trust=0.01, **options):
+    def __init__(self, learning_rate: float = 0.1, trust: float = 0.01, **options: Any):
         super().__init__(learning_rate, **options)
         self.trust = trust
 
-    def descend(self, gradient, variable, learning_rate):
+    def descend(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: float) -> None:
         whole = self._of_model(variable)
         if not is_norm_or_bias(whole):
             gradient *= self.trust * ratio(variable, gradient, inner_axes(whole))
         super().descend(gradient, variable, learning_rate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "trust": self.trust}
 
 
@@ -43,11 +47,18 @@ class Lamb(Lookahead, keras.optimizers.Lamb):
     """
 
     @with_options_of(Lookahead, weight_decay=0.01, decay_of="weights")
-    def __init__(self, learning_rate=2e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-7, **options):
+    def __init__(
+        self,
+        learning_rate: float = 2e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        **options: Any,
+    ):
         betas = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon}
         super().__init__(learning_rate, **betas, **options)
 
-    def descend(self, gradient, variable, learning_rate):
+    def descend(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: float) -> None:
         m, v = (moment.value for moment in moments(self, variable))
         step = tf.cast(self.iterations + 1, variable.dtype)
         m.assign_add((gradient - m) * (1 - self.beta_1))
@@ -57,7 +68,7 @@ class Lamb(Lookahead, keras.optimizers.Lamb):
         variable.assign_sub(length * tf.cast(learning_rate, variable.dtype) * update)
 
 
-def ratio(weights, update, axes):
+def ratio(weights: tf.Tensor, update: tf.Tensor, axes: list[int] | None) -> tf.Tensor:
     """The norm of `weights` to that of `update` over `axes`, which stay; 1 where either is 0."""
     norms = [tf.sqrt(tf.reduce_sum(tf.square(x), axes, keepdims=True)) for x in (weights, update)]
     both = tf.logical_and(norms[0] > 0, norms[1] > 0)

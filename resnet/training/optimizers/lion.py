@@ -1,5 +1,9 @@
 """Steps of one size, along the signs of a momentum."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
 from resnet.options import with_options_of
@@ -14,5 +18,7 @@ class Lion(Lookahead, keras.optimizers.Lion):
     """
 
     @with_options_of(Lookahead, weight_decay=0.04)
-    def __init__(self, learning_rate=2e-4, beta_1=0.9, beta_2=0.99, **options):
+    def __init__(
+        self, learning_rate: float = 2e-4, beta_1: float = 0.9, beta_2: float = 0.99, **options: Any
+    ):
         super().__init__(learning_rate, beta_1=beta_1, beta_2=beta_2, **options)

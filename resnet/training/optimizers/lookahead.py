@@ -1,10 +1,18 @@
 """k steps forward, one step back."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import tensorflow as tf
 
 from resnet.internals.keras import number
 from resnet.options import with_options_of
 from resnet.training.optimizers.shared import Shared
+
+if TYPE_CHECKING:
+    import keras
 
 
 class Lookahead(Shared):
@@ -17,18 +25,20 @@ class Lookahead(Shared):
     """
 
     @with_options_of(Shared)
-    def __init__(self, *args, lookahead_steps=None, lookahead_step_size=0.5, **options):
+    def __init__(
+        self, *args: Any, lookahead_steps: int | None = None, lookahead_step_size: float = 0.5, **options: Any
+    ):
         super().__init__(*args, **options)
         self.lookahead_steps, self.lookahead_step_size = lookahead_steps, lookahead_step_size
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
         if self.lookahead_steps:
             self._slow = self.add_optimizer_variables(variables, "slow")
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: float) -> None:
         if not self.lookahead_steps:
             super().update_step(gradient, variable, learning_rate)
             return
@@ -39,12 +49,12 @@ class Lookahead(Shared):
         slow.assign(tf.where(due, slow + self.lookahead_step_size * (variable - slow), slow))
         variable.assign(tf.where(due, slow, variable))
 
-    def finalize_variable_values(self, variables):
+    def finalize_variable_values(self, variables: Sequence[keras.Variable]) -> None:
         super().finalize_variable_values(variables)
         if self.lookahead_steps:
             for variable, slow in zip(variables, self._slow, strict=True):
                 variable.assign(slow)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         steps, size = self.lookahead_steps, self.lookahead_step_size
         return {**super().get_config(), "lookahead_steps": steps, "lookahead_step_size": size}

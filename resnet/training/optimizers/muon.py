@@ -1,6 +1,10 @@
 """Orthogonalised momentum."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
@@ -9,6 +13,9 @@ from resnet.internals.keras import number
 from resnet.options import with_options_of
 from resnet.training.optimizers.adam import AdamW
 from resnet.training.optimizers.groups import is_kernel
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable("resnet")
@@ -21,21 +28,23 @@ class Muon(AdamW):
     """
 
     @with_options_of(AdamW, decay_of="kernels")
-    def __init__(self, learning_rate=2e-3, momentum=0.95, nesterov=True, **options):
+    def __init__(
+        self, learning_rate: float = 2e-3, momentum: float = 0.95, nesterov: bool = True, **options: Any
+    ):
         super().__init__(learning_rate, **options)
         self.momentum = momentum
         self.nesterov = nesterov
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
-        self.kernel_momentums = [
+        self.kernel_momentums: list[Any] = [  # by number of the variable
             self.add_variable_from_reference(v, name="kernel_momentum") if is_kernel(v) else None
             for v in variables
         ]
 
-    def descend(self, gradient, variable, learning_rate):
+    def descend(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: float) -> None:
         if not is_kernel(variable):
             super().descend(gradient, variable, learning_rate)
             return
@@ -46,11 +55,11 @@ class Muon(AdamW):
         step = orthogonalize(ops.reshape(step, (-1, rows, columns))) * (0.2 * math.sqrt(max(rows, columns)))
         self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * ops.reshape(step, variable.shape))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
 
 
-def orthogonalize(matrices, steps=5):
+def orthogonalize(matrices: tf.Tensor, steps: int = 5) -> tf.Tensor:
     """Matrices `(N, rows, columns)` with all their singular values brought near 1.
 
     A quintic Newton-Schulz iteration (Jordan et al. 2024): after five steps they lie in about 0.7 to 1.2.

@@ -1,11 +1,18 @@
 """What all optimizers here share: what decays and how, groups of weights, and clipping."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
 from resnet.internals.keras import number
 from resnet.training.optimizers.groups import Groups, inner_axes, is_kernel, is_norm_or_bias
+
+if TYPE_CHECKING:
+    import keras
+
 
 if TYPE_CHECKING:
     from keras.optimizers import Optimizer
@@ -47,15 +54,15 @@ class Shared(Optimizer):
 
     def __init__(
         self,
-        *args,
-        weight_decay=None,
-        decay_of="all",
-        decoupled=True,
-        groups=(),
-        clipnorm=None,
-        global_clipnorm=None,
-        clipvalue=None,
-        **options,
+        *args: Any,
+        weight_decay: float | None = None,
+        decay_of: str = "all",
+        decoupled: bool = True,
+        groups: Sequence[Mapping[str, Any]] = (),
+        clipnorm: float | None = None,
+        global_clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        **options: Any,
     ):
         if decay_of not in DECAYING:
             raise ValueError(f"decay_of={decay_of}: expected {', '.join(DECAYING)}")
@@ -64,14 +71,14 @@ class Shared(Optimizer):
         self.decay_of, self.decoupled = decay_of, decoupled
         self._groups = Groups(groups)
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
         self._groups.check(variable.path for variable in variables)
         self._rules = tuple(self._rule(variable) for variable in variables)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: float) -> None:
         rule = self._rules[number(self, variable)]
         rate = learning_rate if rule.rate_factor == 1 else learning_rate * rule.rate_factor
         decay = tf.cast(rule.decay, variable.dtype)
@@ -81,15 +88,15 @@ class Shared(Optimizer):
             gradient = tf.convert_to_tensor(gradient) + decay * variable
         self.descend(gradient, variable, rate)
 
-    def shrink(self, variable, decay):
+    def shrink(self, variable: keras.Variable, decay: float) -> None:
         """Take the decoupled decay from the weight."""
         variable.assign_sub(decay)
 
-    def descend(self, gradient, variable, learning_rate):
+    def descend(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: float) -> None:
         """The step of the algorithm itself, decay apart."""
         super().update_step(gradient, variable, learning_rate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {"decay_of": self.decay_of, "decoupled": self.decoupled, "groups": self._groups.given}
         return {**super().get_config(), **own}
 
