@@ -2,7 +2,7 @@
 
     python -m benchmarks.outcomes [--epochs 5] [--turns 5]
 
-ResNet-20 on made-up pictures of CIFAR-10's size, batch 128, with the callback and without in alternating turns
+ResNet-20 on made-up pictures of CIFAR-10's size, batch 128, with the callback and without in alternate turns
 of some epochs; the first epoch of a turn, which compiles, is left out. Gives images a second and their ratio.
 """
 
