@@ -56,7 +56,7 @@ def pages():
     found, pictures = {}, {}
     for name, book in zip(LANGUAGES.values(), books, strict=True):
         text, resources = MarkdownExporter().from_notebook_node(book, {"output_files_dir": "lesson"})
-        found[f"{name}.md"] = text
+        found[f"{name}.md"] = text.replace("](../docs/", "](")
         pictures |= resources["outputs"]
     return found, pictures
 
