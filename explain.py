@@ -7,6 +7,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from resnet.cli import images
 from resnet.cli.check import check_node, check_values
 from resnet.cli.command import command, finished_run, import_keras, run_config
 from resnet.errors import ConfigError
@@ -33,7 +34,7 @@ def explain(config: DictConfig) -> None:
     output.mkdir(parents=True)
     failed = [name for name in wanted if not show(name, wanted[name], networks, dataset, output)]
     print(f"in {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
-    if failed:
+    if failed and config.what is not None:
         sys.exit(1)
 
 
@@ -55,6 +56,8 @@ def chosen(config):
     options = {name: plain(config.get(name, OmegaConf.create())) for name in names}
     for name, values in options.items():
         check_values(name, values)
+    if (given := options.get("grad_cam", {}).get("images")) is not None:
+        options["grad_cam"]["images"] = images.find(given)
     return options
 
 
@@ -66,7 +69,7 @@ def plain(node) -> Any:
 def show(name, options, networks, dataset, output):
     """Write one picture and its numbers, and say what is seen; whether that was possible."""
     from resnet.errors import UserError
-    from resnet.files import replace_text
+    from resnet.files import replace_text, replacing
     from resnet.report.figures import png
     from resnet.run.events import EventFile, picture_event, text_event
 
@@ -78,9 +81,13 @@ def show(name, options, networks, dataset, output):
     picture = png(found.figure)
     (output / f"{name}.png").write_bytes(picture)
     replace_text(output / f"{name}.csv", found.csv())
-    events = EventFile(networks[0].run.tensorboard / "explanations", f".{name}")
+    directory = networks[0].run.tensorboard / "explanations"
+    events = EventFile(directory, f".{name}")
     for event in (picture_event(name, picture, 0), text_event(f"{name}/seen", found.sentence)):
         events.add_event(event)
+    for file, data in found.files.items():
+        with replacing(directory / file) as part:
+            part.write_bytes(data)
     print(f"{name}: {found.sentence}")
     return True
 

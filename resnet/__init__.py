@@ -5,6 +5,7 @@
     resnet.prepare(precision="auto")                 # threads, precision and seeds, before anything is built
     model = resnet.models.resnet_v1((32, 32, 3), 10, depth=20)
     trainer = resnet.fit(model, resnet.data.digits(), epochs=3)
+    print(resnet.explain("lesion", {"mine": trainer}).sentence)
     network = resnet.load("outputs/2026-01-31/12-00-00-000000")     # of a finished run
 """
 
@@ -17,6 +18,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # before anyone imports Keras; `resn
 
 ROOMS = ("augmentation", "data", "models", "report", "run", "training")
 PLACES = {
+    "explain": "resnet.explaining",
     "fit": "resnet.fitting",
     "load": "resnet.run.trained",
     "prepare": "resnet.training.environment",

@@ -2,9 +2,11 @@
 
 import csv
 import inspect
+import shutil
 
 import pytest
 import yaml
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from resnet.errors import ConfigError
@@ -17,7 +19,7 @@ from resnet.run.directory import RunDirectory
 from tests.entry_point import ROOT, TINY, run, train
 from tests.explanations import dataset, subject
 
-OF_FILES = ("calibration",)  # which looks at what a run has left, not at its network
+OF_FILES = ("calibration", "data_map", "trajectory")  # which look at what a run has left, not at its network
 SHARED = {"seed", "images"}  # interpolated from above
 PLAIN = [name for name in explain.names() if name not in OF_FILES]
 
@@ -67,6 +69,7 @@ def finished(tmp_path_factory):
             f"model={family}",
             f"hydra.run.dir={family}",
             "trainer.precision=float32",
+            "callbacks=[default,outcomes,weights]",
         )
         done = train(*TINY, *options, cwd=directory)
         assert done.returncode == 0, done.stderr
@@ -85,6 +88,25 @@ def test_a_run_beside_another(finished):
     assert [line.partition(":")[0] for line in done.stdout.splitlines()[: len(names)]] == names
     events = EventAccumulator(str(finished / "resnet_v1" / "tensorboard" / "explanations")).Reload()
     assert set(events.Tags()["tensors"]) == {*names, *(f"{name}/seen" for name in names)}
+    assert (finished / "resnet_v1" / "tensorboard" / "explanations" / "projector_config.pbtxt").is_file()
+
+
+@pytest.mark.slow
+def test_what_a_run_has_not_is_told_and_the_others_are_shown(finished):
+    shutil.rmtree(finished / "plain" / "weights")
+    (finished / "plain" / "mine").mkdir()
+    with Image.open(finished / "plain" / "samples.png") as picture:
+        picture.convert("RGB").save(finished / "plain" / "mine" / "a.jpg")
+    wanted = "what=[trajectory,grad_cam]"
+    done = run("explain.py", "run=plain", wanted, "images=plain/*/*.jpg", "output=one", cwd=finished)
+    assert done.returncode == 1
+    assert done.stderr.startswith("trajectory: plain: it kept the weights of 0 epochs")
+    rows = list(csv.DictReader((finished / "one" / "grad_cam.csv").open()))
+    assert {row["picture"] for row in rows} == {"plain/mine/a.jpg"}
+    done = run("explain.py", "run=plain", "count=20", "output=others", cwd=finished)
+    assert done.returncode == 0
+    assert "trajectory: plain: it kept" in done.stderr
+    assert not (finished / "others" / "trajectory.png").exists()
 
 
 @pytest.mark.slow
@@ -99,7 +121,7 @@ def test_fresh_weights_are_those_before_the_first_step(finished):
     from omegaconf import OmegaConf
 
     directory = RunDirectory(finished / "plain")
-    model = Subject(directory, OmegaConf.create(directory.config_text())).fresh()
+    model = Subject.of_run(directory, OmegaConf.create(directory.config_text())).fresh()
     assert fingerprint(model) == directory.receipt()["weights_before"]
 
 

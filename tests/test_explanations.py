@@ -1,16 +1,36 @@
 """Each picture's numbers against a case whose answer is known."""
 
+import io
+import json
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from scipy import ndimage
 from scipy.special import softmax
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
+from werkzeug.test import Client
 
-from resnet.errors import UserError
-from resnet.models import resnet_v1, stack, unstack
+import resnet
+from resnet.data import digits
+from resnet.data.dataset import Split
+from resnet.errors import ConfigError, UserError
+from resnet.models import plain, resnet_v1, stack, unstack
 from resnet.models.cutting import cut
-from resnet.report.explain import calibration, features, grad_cam, landscape, robustness, similarity
+from resnet.report.explain import (
+    calibration,
+    features,
+    grad_cam,
+    gradients,
+    landscape,
+    robustness,
+    similarity,
+    trajectory,
+)
 from resnet.report.subject import Subject
 from resnet.run.directory import RunDirectory
 from tests.explanations import dataset, subject
@@ -79,8 +99,7 @@ def test_reliability_by_hand():
 
 def test_a_run_that_held_no_images_out_has_no_temperature(tmp_path):
     run = RunDirectory(tmp_path)
-    bare = Subject.__new__(Subject)
-    bare.run = run
+    bare = Subject(SimpleNamespace(model=SimpleNamespace(name="bare")), run=run)
     with pytest.raises(UserError, match=r"there is no predictions\.npz"):
         bare.logits_of("validation")
     np.savez(run.predictions, test_logits=np.zeros((2, 3), np.float16), test_label=np.zeros(2))
@@ -91,11 +110,9 @@ def test_a_run_that_held_no_images_out_has_no_temperature(tmp_path):
 def test_filters_of_a_direction_have_the_norms_of_the_networks():
     weights = unstack(resnet_v1((16, 16, 3), 3, 14))
     found = landscape.direction(weights, 0, 0)
-    assert found.keys() == weights.keys()
-    for name, array in weights.items():
-        if array.ndim < 2:
-            assert not found[name].any()
-            continue
+    assert found.keys() == {name for name, array in weights.items() if array.ndim > 1}
+    for name in found:
+        array = weights[name]
         axes = tuple(range(array.ndim - 1))
         norms = [np.linalg.norm(a.reshape(-1, a.shape[-1]), axis=0) for a in (array, found[name])]
         np.testing.assert_allclose(norms[0], norms[1], rtol=1e-4)
@@ -110,13 +127,52 @@ def test_the_landscape_of_a_quadratic():
     weights = unstack(model)
     (name,) = weights
     directions = [{name: np.array([[3.0, 0.0]])}, {name: np.array([[0.0, 2.0]])}]
-    at = np.array([-1.0, 0.0, 0.5])
+    at, beside = np.array([-1.0, 0.0, 0.5]), np.array([0.0, 2.0])
     target = np.array([2.0, 1.0])
     loss = lambda: float(np.sum((np.array(model.layers[-1].kernel)[0] - target) ** 2))  # noqa: E731
-    found = landscape.losses(model, weights, *directions, at, loss)
-    expected = [[(3 + 3 * a - 2) ** 2 + (-2 + 2 * b - 1) ** 2 for b in at] for a in at]
+    found = landscape.losses(model, weights, directions, (at, beside), loss)
+    expected = [[(3 + 3 * a - 2) ** 2 + (-2 + 2 * b - 1) ** 2 for b in beside] for a in at]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     np.testing.assert_array_equal(model.layers[-1].kernel, [[3.0, -2.0]])
+
+
+def test_a_path_on_a_plane_is_found_with_its_losses():
+    """Five places on a plane of weight space: as far from each other on the picture as there."""
+    inputs = keras.Input((1, 1, 1))
+    model = keras.Model(inputs, keras.layers.Dense(6, use_bias=False, name="stage1_block1_conv1")(inputs))
+    weights = unstack(model)
+    ((name, end),) = weights.items()
+    u, v = RNG.normal(size=(2, *end.shape))
+    steps = np.array([[4.0, -1.0], [3.0, 0.5], [1.0, 1.0], [0.5, 0.3], [0.0, 0.0]])
+    kept = {epoch: {name: (end + a * u + b * v).astype(np.float32)} for epoch, (a, b) in enumerate(steps)}
+    path, directions, explained = trajectory.plane(weights, list(kept.values()))
+    places = np.array([place[name].ravel() for place in kept.values()])
+    between = [np.linalg.norm(x[:, None] - x[None], axis=-1) for x in (path, places)]
+    np.testing.assert_allclose(*between, rtol=1e-4, atol=1e-5)
+    assert explained.sum() == pytest.approx(1, abs=1e-5) and explained[0] >= explained[1]
+    for place, (a, b) in zip(kept.values(), path, strict=True):
+        moved = end + a * directions[0][name] + b * directions[1][name]
+        np.testing.assert_allclose(moved, place[name], atol=1e-5)
+
+
+def test_a_trajectory_has_the_loss_of_every_epoch_and_leaves_the_network_alone():
+    model, data = resnet_v1((16, 16, 3), 3, 14), dataset()
+    network, before = subject(model), unstack(model)
+    kept = {}
+    for epoch, part in enumerate((0.2, 0.6, 1.0)):
+        kept[epoch] = {n: (part * w).astype(w.dtype) if w.ndim > 1 else w for n, w in before.items()}
+    kept[1] |= {n: w + 0.01 for n, w in kept[1].items() if "conv" in n}
+    network.kept_weights = lambda: kept
+    rows = trajectory.explain([network], data, points=3).rows
+    path = [row for row in rows if row["what"] == "path"]
+    assert [row["epoch"] for row in path] == [0, 1, 2] and len(rows) == 3 + 9
+    of_images = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    for row, weights in zip(path, kept.values(), strict=True):
+        stack(model, weights)
+        logits = model(data.train.images.astype(np.float32) / 255, training=False)
+        assert row["loss"] == pytest.approx(float(of_images(data.train.labels, logits)), rel=1e-3)
+    assert unstack(model).keys() == before.keys()
+    assert path[-1]["first"] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_middle_of_a_landscape_is_the_loss_of_the_network_looped_or_not():
@@ -181,6 +237,33 @@ def test_embeddings_are_what_the_last_layer_is_given():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_projector_of_tensorboard_reads_points_classes_and_pictures(channels, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "TEXTURE", 32)  # so that pictures of 16 pixels to a side are made smaller
+    data = dataset(5)
+    split = Split(data.test.images[..., :channels], data.test.labels)
+    points = RNG.normal(size=(5, 4)).astype(np.float32)
+    for name, content in features.projector_files(
+        {"a network": points}, split, ["cat", "dog", "e\tmu"]
+    ).items():
+        (tmp_path / name).write_bytes(content)
+    runs = SimpleNamespace(list_runs=lambda *_, **options: [SimpleNamespace(run_name=tmp_path.name)])
+    apps = ProjectorPlugin(TBContext(data_provider=runs, logdir=str(tmp_path.parent))).get_plugin_apps()
+
+    def get(route):
+        return Client(apps[route]).get("/", query_string={"run": tmp_path.name, "name": "a network"}).data
+
+    found = np.frombuffer(get("/tensor"), np.float32).reshape(5, 4)
+    np.testing.assert_allclose(found, points, rtol=1e-5)
+    assert get("/metadata").decode().splitlines() == ["cat", "dog", "e\\x09mu", "cat", "dog"]
+    (entry,) = json.loads(get("/info"))["embeddings"]
+    width, height = entry["sprite"]["singleImageDim"]
+    with Image.open(io.BytesIO(get("/sprite_image"))) as sprite:
+        assert sprite.size == (3 * width, 2 * height) and max(sprite.size) <= 32
+        second = np.asarray(sprite)[:height, width : 2 * width]
+    np.testing.assert_array_equal(second, np.broadcast_to(split.images[1, ::2, ::2], (8, 8, 3)))
+
+
 def test_a_map_keeps_planted_groups_together():
     labels = np.arange(60) % 3
     points = 10 * np.eye(3)[labels] @ RNG.normal(size=(3, 20)) + RNG.normal(size=(60, 20))
@@ -200,3 +283,27 @@ def test_activations_are_the_strongest_of_each_stage():
     first = np.array(network.blocks[0](network.inputs(data.test.images[:1])))[0]
     strongest = first[..., first.mean((0, 1)).argmax()]
     np.testing.assert_allclose(found["stem"][0], strongest / strongest.max(), rtol=1e-5)
+
+
+def test_networks_at_hand_are_explained_without_a_run():
+    """Two on digits; fresh weights, which no run remembers, are drawn anew."""
+    data = digits(train_size=60, test_size=30, validation_split=0.0)
+    trainers = {
+        label: resnet.fit(build(data.image_shape, 10, depth=8), data, epochs=1, batch_size=30, plateau=None)
+        for label, build in (("with", resnet_v1), ("without", plain))
+    }
+    weights = unstack(trainers["with"].model)
+    found = resnet.explain("gradients", trainers, count=20)
+    assert {row["network"] for row in found.rows} == {"with", "without"}
+    assert all(np.isfinite(row["weights"]) for row in found.rows)
+    before, after = (
+        [row["weights"] for row in found.rows if row["network"] == "with" and row["when"] == when]
+        for when in gradients.WHEN
+    )
+    assert before != after
+    for name, array in unstack(trainers["with"].model).items():
+        np.testing.assert_array_equal(array, weights[name])
+    with pytest.raises(UserError, match="with: this picture is of what a run has left"):
+        resnet.explain("calibration", trainers)
+    with pytest.raises(ConfigError, match="did you mean lesion"):
+        resnet.explain("leison", trainers)

@@ -5,10 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
-from predict import find
 from resnet import listing
+from resnet.cli.images import find
 from resnet.errors import ConfigError
 
 
@@ -43,7 +42,7 @@ ALL = ["photos/a.png", "photos/nowhere.png", "photos/b/c.png"]
     ],
 )
 def test_what_predict_is_given(images, expected, photos):
-    found = find(OmegaConf.create({"images": images}))
+    found = find(images)
     assert sorted(map(str, found)) == sorted(expected)
     assert len(found) == len(expected)
 
@@ -51,7 +50,7 @@ def test_what_predict_is_given(images, expected, photos):
 @pytest.mark.parametrize("images", ["nothing.png", "none/*.png", "photos/**/*.jpg"])
 def test_a_name_for_nothing_is_refused(images, photos):
     with pytest.raises(ConfigError, match=rf"images={re.escape(images)}: there is no such file"):
-        find(OmegaConf.create({"images": images}))
+        find(images)
 
 
 def test_files_are_those_that_a_walk_finds(tmp_path):

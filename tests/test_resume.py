@@ -12,7 +12,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from resnet.run.checkpoints import checkpoints, newest
 from tests.entry_point import TINY, result, start, train
 
-RUN = (*TINY, "trainer.epochs=6", "trainer.batch_size=10", "trainer.deterministic=true", "hydra.run.dir=run")
+RUN = (
+    *TINY,
+    "callbacks=[default,outcomes]",
+    "trainer.epochs=6",
+    "trainer.batch_size=10",
+    "trainer.deterministic=true",
+    "hydra.run.dir=run",
+)
 OFTEN = "callbacks.checkpoints.minutes=1e-6"  # after every call of the training function
 
 

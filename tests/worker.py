@@ -18,6 +18,7 @@ from resnet.augmentation import Transform
 from resnet.data.dataset import Dataset, Split
 from resnet.data.normalization import measure
 from resnet.models import resnet_v1, unstack
+from resnet.run.callbacks import Outcomes
 from resnet.training.distribution import everyone, multi_worker
 from resnet.training.trainer import Trainer
 
@@ -59,8 +60,10 @@ def trained(strategy, depth, stage, steps, seen=None):
         smooth = {"conv_bias": False, "activation": "silu"}
         model = resnet_v1(dataset.image_shape, 10, depth=depth, stage=stage, **smooth)
         optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
-    resnet.fit(model, dataset, optimizer, augmentation=Transform(None, apply), trainer=trainer, callbacks=())
-    return unstack(model), trainer.history
+    outcomes = Outcomes()
+    parts = {"augmentation": Transform(None, apply), "trainer": trainer, "callbacks": [outcomes]}
+    resnet.fit(model, dataset, optimizer, **parts)
+    return unstack(model) | {"outcomes": outcomes.state()["predicted"]}, trainer.history
 
 
 def two_networks(strategy, seen=None):

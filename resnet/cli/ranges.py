@@ -45,6 +45,7 @@ RANGES: dict[str, Any] = {
     "validation_split": Share,
     "test_split": Fraction | None,
     "normalization": Literal["pixel_mean", "channel"],
+    "label_noise": Share,
     "labels": Literal["fine", "coarse"],
     "image_size": Size,
     "channels": Count,
@@ -182,6 +183,7 @@ RANGES: dict[str, Any] = {
     "minutes": Positive,
     "keep": Count,
     "first_steps": Count,
+    "every": Count,
     "steps": Annotated[list[Count], Field(min_length=2, max_length=2)],
     # of explanations
     "count": Count,

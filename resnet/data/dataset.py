@@ -6,7 +6,7 @@ import hashlib
 import logging
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from resnet.data import equality
 from resnet.data.cuts import split_off, subset
+from resnet.data.label_noise import with_wrong_labels
 from resnet.data.normalization import Normalization, measure
 from resnet.errors import UserError
 from resnet.listing import printable
@@ -74,6 +75,7 @@ class Dataset:
     """Training, test and (or None) validation images, and the statistics of the training images.
 
     `original()` says, where the source can tell, whether its files are those that were published.
+    `true_labels` int32 `(N,)` are those of the training images where some were made wrong on purpose.
     """
 
     train: Split
@@ -82,6 +84,7 @@ class Dataset:
     normalization: Normalization
     validation: Split | None = None
     original: Callable[[], bool] | None = None  # asked at the end only: it reads them once more
+    true_labels: np.ndarray | None = None
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -109,6 +112,7 @@ def make_dataset(
     test_size: int | None = None,
     validation_split: float | None = 0.1,
     normalization: str = "pixel_mean",
+    label_noise: float = 0.0,
     seed: int = 0,
 ) -> Dataset:
     """A Dataset of class-balanced subsets; None for a size takes all.
@@ -117,7 +121,9 @@ def make_dataset(
     None makes all of them test images, for a network that was trained on others.
     `validation_split` is the fraction of the training images held out, unless the source has `validation`
     images of its own. Both are cut off class by class, with equal pictures on one side. How many pictures
-    are equal is logged. Raises UserError for a cut or size that the source cannot give.
+    are equal is logged. `label_noise` is the share of what is left for training whose labels are made wrong
+    at the end, see `label_noise.with_wrong_labels`. Raises UserError for a cut or size that the source cannot
+    give.
     """
     for split in filter(None, (train, test, validation)):
         _check(split)
@@ -140,7 +146,16 @@ def make_dataset(
     dataset = Dataset(train, test, class_names, measure(train.images, normalization), validation)
     if equal := [*_kept_together(repeated), *_on_both_sides(dataset), *_contradictory(dataset)]:
         log.warning("equal pictures: %s", "; ".join(equal))
-    return dataset
+    noisy = label_noise and test is not train  # which then are all test images
+    return _mislabelled(dataset, label_noise, seed) if noisy else dataset
+
+
+def _mislabelled(dataset, share, seed):
+    train = dataset.train
+    wrong = with_wrong_labels(train.labels, share, dataset.num_classes, seed)
+    count = np.sum(wrong != train.labels)
+    log.warning("%s of %s training labels were made wrong on purpose", f"{count:,}", f"{len(train):,}")
+    return replace(dataset, train=replace(train, labels=wrong), true_labels=train.labels)
 
 
 def _check(split):

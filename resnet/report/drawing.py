@@ -46,8 +46,9 @@ def block_axis(axes: Axes, networks: Sequence[Subject]) -> None:
     stages = [names.place(name).stage for name in each[0]]
     for i in [i for i, (a, b) in enumerate(pairwise(stages), 1) if a != b]:
         axes.axvline(i + 0.5, color=GREY, lw=0.8)
-    axes.set_xlabel("block: stage.number")
-    if len(stages) <= MOST_TICKS:
+    named = len(stages) <= MOST_TICKS
+    axes.set_xlabel("block: stage.number" if named else "block; lines part the stages")
+    if named:
         axes.set_xticks(range(1, len(stages) + 1), map(short, each[0]))
 
 

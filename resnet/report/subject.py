@@ -1,29 +1,30 @@
-"""A finished run as the pictures of `report.explain` look at it."""
+"""A trained network, and the run that it comes from, as the pictures of `report.explain` look at it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from hydra.utils import instantiate
 
 from resnet.data.dataset import Dataset, Split
 from resnet.errors import UserError
+from resnet.files import read_arrays
 from resnet.models.cutting import cut
 from resnet.run import split, trained
 from resnet.training.environment import prepare
 from resnet.training.losses import cross_entropy
 
 if TYPE_CHECKING:
-    import keras
     from omegaconf import DictConfig
 
     from resnet.models.cutting import Block
     from resnet.run.directory import RunDirectory
-
 
 BATCH = 250
 
@@ -32,18 +33,44 @@ class Subject:
     """A trained network with what belongs to it.
 
     Args:
-        run: a RunDirectory, of a finished run.
-        config: its configuration, a DictConfig.
+        network: a `trained.Trained`.
+        label: what pictures call it; None for the model's name.
+        run: the RunDirectory of its run, and
+        config: its configuration, a DictConfig; None for a network that comes from no run.
     """
 
-    def __init__(self, run: RunDirectory, config: DictConfig):
-        self.run, self.config = run, config
-        self.network = trained.load(run.path)
-        self.label = self.model.name  # what pictures call it
+    def __init__(
+        self,
+        network: trained.Trained,
+        label: str | None = None,
+        run: RunDirectory | None = None,
+        config: DictConfig | None = None,
+    ) -> None:
+        self.network, self.label = network, label or network.model.name
+        self._run, self.config = run, config
+
+    @classmethod
+    def of_run(cls, run: RunDirectory, config: DictConfig) -> Subject:
+        return cls(trained.load(run.path), None, run, config)
+
+    @property
+    def run(self) -> RunDirectory:
+        """Its RunDirectory. Raises UserError where there is none."""
+        if self._run is None:
+            raise UserError(f"{self.label}: this picture is of what a run has left in its directory")
+        return self._run
 
     @property
     def model(self) -> keras.Model:
         return self.network.model
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The run's own, whole. Raises UserError where it is of other classes or sizes of pictures."""
+        assert self.config is not None
+        dataset = instantiate(self.config.data)
+        self.network.check(dataset)
+        return dataset
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -51,7 +78,9 @@ class Subject:
         return cut(self.model)
 
     def fresh(self) -> keras.Model:
-        """The model as it was before the first step: the same configuration, the same seed."""
+        """The model as it was before the first step, by configuration and seed; without a run, drawn anew."""
+        if self.config is None:
+            return keras.models.clone_model(self.model)
         trainer = self.config.trainer
         prepare(self.config.seed, None, trainer.precision, trainer.deterministic)
         shape, classes = self.network.image_shape, len(self.network.class_names)
@@ -71,19 +100,31 @@ class Subject:
 
         Raises UserError where the run has none.
         """
-        path = self.run.predictions
-        if not path.is_file():
-            raise UserError(f"{self.run}: there is no {path.name}, which a finished training leaves")
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read: {error}") from error
+        arrays = self._left(self.run.predictions, "a finished training leaves it")
         if f"{part}_logits" not in arrays:
             raise UserError(
                 f"{self.run}: it held no {part} images out; give data.{part}_split=0.1 in training"
             )
         return arrays[f"{part}_logits"].astype(np.float32), arrays[f"{part}_label"]
+
+    def outcomes(self) -> dict[str, np.ndarray]:
+        """What `callbacks.Outcomes` left of each training image: arrays by name. Raises UserError without."""
+        return self._left(self.run.outcomes, "train with callbacks=[default,outcomes]")
+
+    def kept_weights(self) -> dict[int, dict[str, np.ndarray]]:
+        """Weights by epoch and block, as `callbacks.Weights` left them. UserError for fewer than three."""
+        kept = self.run.kept_weights()
+        if len(kept) < 3:
+            raise UserError(
+                f"{self.run}: it kept the weights of {len(kept)} epochs, a path has three at least; "
+                "train with callbacks=[default,weights]"
+            )
+        return {epoch: read_arrays(path) for epoch, path in kept.items()}
+
+    def _left(self, path, by_what):
+        if not path.is_file():
+            raise UserError(f"{self.run}: there is no {path.name}; {by_what}")
+        return read_arrays(path)
 
 
 def subjects_of(runs: Sequence[RunDirectory], configs: Sequence[DictConfig]) -> list[Subject]:
@@ -91,7 +132,7 @@ def subjects_of(runs: Sequence[RunDirectory], configs: Sequence[DictConfig]) -> 
 
     They are called as their networks, and where these are equal, by their directories too.
     """
-    subjects = [Subject(run, config) for run, config in zip(runs, configs, strict=True)]
+    subjects = [Subject.of_run(run, config) for run, config in zip(runs, configs, strict=True)]
     first, *others = subjects
     for other in others:
         if other.run.path.resolve() == first.run.path.resolve():
@@ -108,17 +149,24 @@ def _takes(subject):
 
 
 def few(subjects: Sequence[Subject], images: int, seed: int) -> Dataset:
-    """A Dataset of at most so many training and test images each, drawn by `seed`, in memory.
+    """A Dataset of few training and test images, see `drawn`, those of the first run.
 
-    They are those of the first run. That another was trained on some of its test images is logged.
+    That another was trained on some of its test images is logged.
     """
     first, *others = subjects
-    dataset = instantiate(first.config.data)
-    first.network.check(dataset)
-    test = _draw(split.own_test(dataset, split.load(first.run.split)), images, seed)
+    dataset = first.dataset
+    test = split.own_test(dataset, split.load(first.run.split))
+    found = drawn(replace(dataset, test=test), images, seed)
     for other in others:
-        split.warn_of_trained(test.hashes, split.load(other.run.split), f"images that {other.label} is shown")
-    train = _draw(dataset.train, images, seed)
+        split.warn_of_trained(
+            found.test.hashes, split.load(other.run.split), f"images that {other.label} is shown"
+        )
+    return found
+
+
+def drawn(dataset: Dataset, images: int, seed: int) -> Dataset:
+    """A Dataset of at most so many training and test images each, drawn by `seed`, in memory."""
+    train, test = (_draw(part, images, seed) for part in (dataset.train, dataset.test))
     return Dataset(train, test, dataset.class_names, dataset.normalization)
 
 

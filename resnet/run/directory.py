@@ -36,6 +36,9 @@ class RunDirectory:
         self.classes = self.path / "class_names.json"
         self.split = self.path / "split.npz"
         self.predictions = self.path / "predictions.npz"
+        self.weights = self.path / "weights"
+        self.outcomes = self.path / "outcomes.npz"
+        self.wrong_labels = self.path / "wrong_labels.csv"
         self.summary = self.path / "summary.txt"
         self.architecture = self.path / "architecture.svg"
         self._result = self.path / "result.json"
@@ -116,6 +119,14 @@ class RunDirectory:
 
     def write_class_names(self, names: Sequence[str]) -> None:
         replace_text(self.classes, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
+
+    def weights_of(self, epoch: int) -> Path:
+        """Where `callbacks.Weights` keeps them."""
+        return self.weights / f"epoch_{epoch:05}.npz"
+
+    def kept_weights(self) -> dict[int, Path]:
+        """The files of `callbacks.Weights` by epoch, the first first."""
+        return {int(path.stem.partition("_")[2]): path for path in sorted(self.weights.glob("epoch_*.npz"))}
 
     def write_picture(self, name: str, data: bytes) -> None:
         """Write the PNG file `data` as `name`.png."""

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from resnet.errors import UserError, decoration
-from resnet.files import replace_text, replacing
+from resnet.files import csv_text, replace_arrays, replace_text, replacing
 from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command, versions
 from resnet.run import split
 from resnet.run.callbacks.base import in_order
@@ -139,6 +139,7 @@ class Run:
         with replacing(self.directory.normalization) as part:
             trainer.preprocessing.save(part)
         self.directory.write_class_names(trainer.dataset.class_names)
+        self._write_wrong_labels(trainer.dataset)
         parts = split.parts_of(trainer.dataset)
         if trainer.step and self.directory.split.exists():
             parts = split.gone_on_with(parts, split.load(self.directory.split))
@@ -291,6 +292,12 @@ class Run:
             if isinstance(callback, TensorBoard):
                 callback.end(scores, {n: data for n, data in shown.items() if n in pictures.OF_PREDICTIONS})
 
+    def _write_wrong_labels(self, dataset):
+        labels, true = dataset.train.labels, dataset.true_labels
+        changed = () if true is None else np.flatnonzero(labels != true)
+        if rows := [{"image": i, "label": labels[i], "true_label": true[i]} for i in changed]:
+            replace_text(self.directory.wrong_labels, csv_text(rows))
+
     def _write_predictions(self, dataset, logits):
         arrays: dict[str, Any] = {}
         for name, found in logits.items():
@@ -300,8 +307,7 @@ class Run:
                 f"{name}_label": labels.astype(np.int32),
                 f"{name}_logits": found.astype(np.float16),
             }
-        with replacing(self.directory.predictions) as part, part.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        replace_arrays(self.directory.predictions, arrays)
 
     def _draw(self, what, draw):
         """The pictures that `draw` gives, written to the directory; none, and a warning, where it fails."""

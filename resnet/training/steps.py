@@ -78,12 +78,17 @@ class Steps:
         return tape.gradient(loss, self.model.trainable_variables)
 
     def training(
-        self, feed: Feed, after_step: Callable[[list[keras.Variable], tf.Tensor], None]
-    ) -> Callable[..., tf.Tensor]:
+        self,
+        feed: Feed,
+        after_step: Callable[[list[keras.Variable], tf.Tensor], None],
+        outcomes: bool = False,
+    ) -> Callable[..., tuple[tf.Tensor, ...]]:
         """A function of a block of `feed`, its indices int32 `(S, B)`, and of S steps, epochs and rates.
 
         It trains S steps and gives their losses `(S,)`, weight decay included. `after_step`, of the trainable
-        variables and the step, is called across the replicas once a step is applied.
+        variables and the step, is called across the replicas once a step is applied. With `outcomes` it also
+        gives float32 `(S, B, 2)`: of each image, as the step saw it, the probability of its class and the
+        number of the likeliest one.
         """
         strategy, optimizer = self.strategy, self.optimizer
 
@@ -101,7 +106,16 @@ class Steps:
             self._apply(gradients)
             for targets, found in seen:
                 self.update_metrics(targets, found)
-            return loss
+            if not outcomes:
+                return (loss,)
+            shares = _shares(tf.size(mine), self.accumulate_steps)
+            logits = tf.concat([found.logits for _, found in seen], 0)
+            order = tf.concat(shares, 0)
+            found = _outcomes(logits, tf.gather(labels, order))
+            at = tf.gather(places, order)[:, None]
+            return loss, tf.scatter_nd(
+                at, found, [tf.size(indices), 2]
+            )  # of the others' images 0, to be added
 
         @tf.function(
             input_signature=[
@@ -117,15 +131,16 @@ class Steps:
         def train_steps(block, indices, steps, epoch, rates):
             count = tf.shape(indices)[0]
 
-            def train_step(i, losses):
+            def train_step(i, *kept):
                 optimizer.learning_rate.assign(rates[i])
-                loss = strategy.run(replica_step, (block, i, indices[i], steps[i], epoch))
+                given = strategy.run(replica_step, (block, i, indices[i], steps[i], epoch))
                 after_step(self.model.trainable_variables, steps[i])
-                return i + 1, losses.write(i, strategy.reduce("SUM", loss, axis=None))
+                sums = [strategy.reduce("SUM", value, axis=None) for value in given]
+                return i + 1, *(array.write(i, value) for array, value in zip(kept, sums, strict=True))
 
-            start = (0, tf.TensorArray(tf.float32, count))
-            _, losses = tf.while_loop(lambda i, _: i < count, train_step, start)
-            return losses.stack()
+            start = (0, *(tf.TensorArray(tf.float32, count) for _ in range(1 + outcomes)))
+            _, *kept = tf.while_loop(lambda i, *_: i < count, train_step, start)
+            return tuple(array.stack() for array in kept)
 
         return train_steps
 
@@ -215,11 +230,23 @@ def _parts(batch, count):
     """A Batch in `count` of nearly the same size."""
     if count == 1:
         return [batch]
-    places = [tf.range(i, batch.size, count) for i in range(count)]
+    places = _shares(batch.size, count)
     kinds = ("images", "labels", "indices")
     return [
         batch._replace(**{kind: tf.gather(getattr(batch, kind), mine) for kind in kinds}) for mine in places
     ]
+
+
+def _shares(size, count):
+    """Which of `size` images are in each of `count` parts."""
+    return [tf.range(i, size, count) for i in range(count)]
+
+
+def _outcomes(logits, labels):
+    """float32 `(B, 2)`: the probability of each label, and the number of the likeliest class."""
+    probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))
+    own = tf.gather(probabilities, labels, axis=1, batch_dims=1)
+    return tf.stack([own, tf.cast(tf.argmax(probabilities, 1), tf.float32)], 1)
 
 
 def _standing_in(variables, weights):

@@ -177,7 +177,6 @@ class Trainer:
         self.first_step_at: float | None = None
         self._steps_per_call = 1
         self._feed = feed(dataset.train)
-        self._train_steps = self.steps.training(self._feed, self.weights.after_step)
         self._evaluated: Split | None = None
         self.callbacks: dict[str, keras.callbacks.Callback] = {}
         self._remembered: dict[str, dict[str, Any]] = {}
@@ -188,12 +187,15 @@ class Trainer:
         `history` holds a record for each epoch, see `run.epoch_record`. Callbacks are those of Keras, in a
         list or by name. `on_train_batch_end` comes after each call, which holds up to 16 steps; a callback
         whose `every_step` is true gets every step, and one with `steps_to_next(step)` says after how many
-        more steps a call must end (None: it does not mind). What a callback remembers is part of the
-        checkpoint, see `training.callback_memory`. A rate that one assigns to
-        `model.optimizer.learning_rate` is honoured: from then on the rate is schedule x plateau x what it
-        made of it.
+        more steps a call must end (None: it does not mind). Where one has a true `needs_outcomes`,
+        `trainer.outcomes` holds what `Steps.training` gives of the images of the last call, whose numbers
+        `(S, B)` are `trainer.indices`. What a callback remembers is part of the checkpoint, see
+        `training.callback_memory`. A rate that one assigns to `model.optimizer.learning_rate` is honoured:
+        from then on the rate is schedule x plateau x what it made of it.
         """
         self.callbacks = named(callbacks)
+        outcomes = any(getattr(callback, "needs_outcomes", False) for callback in self.callbacks.values())
+        self._train_steps = self.steps.training(self._feed, self.weights.after_step, outcomes)
         self.model.optimizer = self.optimizer
         self.model.stop_training = self.stopped
         called = keras.callbacks.CallbackList(
@@ -374,14 +376,15 @@ class Trainer:
         self._honour_rate()
         steps = np.arange(self.step, self.step + count)
         rates = [self.rate(self._epoch_at(step))["learning_rate"] for step in steps]
-        found = self._train_steps(
+        losses, *outcomes = self._train_steps(
             block,
             tf.constant(indices, tf.int32),
             tf.constant(steps, tf.int32),
             tf.constant(len(self.history), tf.int32),
             tf.constant(rates, tf.float32),
         )
-        self.losses = found.numpy()
+        self.losses, self.indices = losses.numpy(), indices
+        self.outcomes = outcomes[0].numpy() if outcomes else None
         self._check_finite(self.losses)
         self._assigned = np.float32(rates[-1])
         self.step += count

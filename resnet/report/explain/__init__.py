@@ -11,31 +11,32 @@ what help says of it. This imports no TensorFlow; the modules do.
 """
 
 import ast
-import csv
-import io
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from resnet.errors import ConfigError
+from resnet.files import csv_text
 
 
 class Explanation(NamedTuple):
-    """A matplotlib Figure, its numbers as equal dicts, one a row, and a sentence that says what is seen."""
+    """A matplotlib Figure, its numbers as equal dicts, one a row, and a sentence that says what is seen.
+
+    `files` are what a plugin of TensorBoard reads beside the events: bytes by name.
+    """
 
     figure: Any
     rows: list[dict]
     sentence: str
+    files: Mapping[str, bytes] = MappingProxyType({})
 
     def csv(self):
         """The rows as the text of a CSV file, their names first."""
-        file = io.StringIO()
-        writer = csv.DictWriter(file, list(self.rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        return file.getvalue()
+        return csv_text(self.rows)
 
 
 def names():

@@ -1,15 +1,23 @@
 """What the network has learned to see: first filters, a picture's activations by stage, a map of test images.
 
-Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks" (filters and activations); van
-der Maaten and Hinton 2008, "Visualizing data using t-SNE" (the map, of what the last layer is given).
+Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks" (filters and activations);
+van der Maaten and Hinton 2008, "Visualizing data using t-SNE" (the map, of what the last layer is given).
+TensorBoard's projector has the same points, each with its picture.
 """
+
+import io
+import math
 
 import keras
 import numpy as np
+from google.protobuf import text_format
+from PIL import Image
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
+from tensorboard.plugins import projector
 from tqdm import tqdm
 
+from resnet.listing import printable
 from resnet.models import names
 from resnet.models.cutting import run
 from resnet.report import drawing
@@ -19,14 +27,16 @@ from resnet.report.subject import batches
 
 CHANNELS = 6  # of each stage: those with the greatest mean
 FILTERS = 64  # at most
+TEXTURE = 8192  # pixels to a side that a browser can draw
 PERPLEXITY = 30  # the number of neighbours that t-SNE keeps together, of enough images
 
 
 def explain(networks, dataset, *, seed=0):
     """The picture is the first of the test images; `seed` is that of t-SNE."""
-    test, rows, sentences, panels = dataset.test, [], [], []
+    test, rows, sentences, panels, points = dataset.test, [], [], [], {}
     for network in tqdm(networks, desc="features", leave=False, disable=None):
-        places = plane(embeddings(network, test.images), seed)
+        points[network.label] = embeddings(network, test.images)
+        places = plane(points[network.label], seed)
         panels.append((filters(network.model), activations(network, test.images[:1]), places))
         rows += [
             {
@@ -42,7 +52,8 @@ def explain(networks, dataset, *, seed=0):
         sentences.append(
             f"{network.label}: the nearest on the map has the same class for {share:.1%} of images."
         )
-    return Explanation(_draw(networks, dataset, panels), rows, " ".join(sentences))
+    figure = _draw(networks, dataset, panels)
+    return Explanation(figure, rows, " ".join(sentences), projector_files(points, test, dataset.class_names))
 
 
 def filters(model):
@@ -78,6 +89,39 @@ def embeddings(network, images):
     return np.concatenate(parts)
 
 
+def projector_files(points, split, class_names):
+    """What TensorBoard's projector reads: bytes by file name.
+
+    Args:
+        points: `(N, D)` by the label of their network.
+        split: the N images.
+        class_names: of its labels.
+    """
+    sprite, size = _sprite(split.images)
+    classes = "".join(f"{printable(class_names[k])}\n" for k in split.labels)
+    files = {"sprite.png": sprite, "classes.tsv": classes.encode()}
+    config = projector.ProjectorConfig()
+    for i, (label, of) in enumerate(points.items(), 1):
+        with io.BytesIO() as file:
+            np.savetxt(file, of, "%.6g", "\t")
+            files[f"embeddings{i}.tsv"] = file.getvalue()
+        entry = config.embeddings.add(tensor_name=label, tensor_path=f"embeddings{i}.tsv")
+        entry.metadata_path, entry.sprite.image_path = "classes.tsv", "sprite.png"
+        entry.sprite.single_image_dim.extend(size)
+    return {"projector_config.pbtxt": text_format.MessageToString(config).encode(), **files}
+
+
+def _sprite(images):
+    """All images on one PNG, row by row, small enough for a browser, and the width and height of each."""
+    columns = math.ceil(len(images) ** 0.5)
+    step = math.ceil(columns * max(images.shape[1:3]) / TEXTURE)
+    small = images[:, ::step, ::step]
+    sheet = _sheet(small if small.shape[-1] == 3 else np.repeat(small[..., :1], 3, -1), columns, 0, gap=0)
+    with io.BytesIO() as file:
+        Image.fromarray(sheet.astype(np.uint8)).save(file, "PNG")
+        return file.getvalue(), small.shape[2:0:-1]
+
+
 def plane(points, seed):
     """Places `(N, 2)` of points `(N, D)` by t-SNE."""
     perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
@@ -107,14 +151,14 @@ def _draw(networks, dataset, panels):
     return figure
 
 
-def _sheet(pictures, columns, between):
-    """Pictures `(N, h, w[, C])` side by side, with this value between them."""
+def _sheet(pictures, columns, between, gap=1):
+    """Pictures `(N, h, w[, C])` side by side, with a gap of pixels of this value between them."""
     _, height, width, *channels = pictures.shape
     rows = -(-len(pictures) // columns)
-    sheet = np.full((rows, height + 1, columns, width + 1, *channels), between, np.float32)
+    sheet = np.full((rows, height + gap, columns, width + gap, *channels), between, np.float32)
     for i, picture in enumerate(pictures):
         sheet[i // columns, :height, i % columns, :width] = picture
-    return sheet.reshape(rows * (height + 1), columns * (width + 1), *channels)
+    return sheet.reshape(rows * (height + gap), columns * (width + gap), *channels)
 
 
 def _draw_stages(axes, stages):

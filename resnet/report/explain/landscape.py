@@ -19,6 +19,7 @@ from resnet.report.figures import plain_log
 from resnet.report.subject import batches
 
 CONTOURS = 12
+FAR = 10.0  # a loss far above that of chance
 
 
 def explain(networks, dataset, *, points=7, reach=1.0, seed=0):
@@ -30,7 +31,7 @@ def explain(networks, dataset, *, points=7, reach=1.0, seed=0):
         first, second = (direction(weights, seed, number) for number in (0, 1))
         with tqdm(total=at.size**2, desc=f"landscape {network.label}", leave=False, disable=None) as bar:
             loss = loss_of(network, dataset.train.images, dataset.train.labels, bar.update)
-            surface = losses(network.model, weights, first, second, at, loss)
+            surface = losses(network.model, weights, (first, second), (at, at), loss)
         surfaces[network.label] = surface
         rows += [
             {"network": network.label, "first": float(a), "second": float(b), "loss": float(surface[i, j])}
@@ -42,33 +43,38 @@ def explain(networks, dataset, *, points=7, reach=1.0, seed=0):
 
 
 def direction(weights, seed, number):
-    """A random direction for weights by name, filter by filter of their norms; zeros where there is one axis.
+    """A random direction for weights by name, filter by filter of their norms; none where there is one axis.
 
     A filter is all that leads to one output, the last axis.
     """
     found = {}
-    for name, array in weights.items():
-        if array.ndim < 2:
-            found[name] = np.zeros_like(array)
-            continue
+    for name, array in of_filters(weights).items():
         drawn = np.random.default_rng([seed, number, zlib.crc32(name.encode())]).normal(size=array.shape)
         norms = [np.sqrt(np.sum(np.square(a, dtype=float), tuple(range(a.ndim - 1)))) for a in (array, drawn)]
         found[name] = (drawn * norms[0] / (norms[1] + 1e-10)).astype(array.dtype)
     return found
 
 
-def losses(model, weights, first, second, at, loss):
-    """`loss()` at weights + a first + b second for all a and b of `at` `(P,)`: float64 `(P, P)`.
+def of_filters(weights):
+    """Those of `weights` that directions change: what has one axis is a bias or belongs to batch norm."""
+    return {name: array for name, array in weights.items() if array.ndim > 1}
 
-    The model has its `weights` again at the end.
+
+def losses(model, weights, directions, at, loss):
+    """`loss()` at weights + a first + b second of two directions, for a and b of `at`, `(P,)` and `(Q,)`.
+
+    They are float64 `(P, Q)`. A direction may leave weights out, which then stay. The model has its `weights`
+    again at the end.
     """
-    found = np.empty((len(at), len(at)))
+    first, second = directions
+    found = np.empty([len(places) for places in at])
     try:
         for (i, j), _ in np.ndenumerate(found):
             moved = {
-                n: w + (at[i] * first[n] + at[j] * second[n]).astype(w.dtype) for n, w in weights.items()
+                n: weights[n] + (at[0][i] * first[n] + at[1][j] * second[n]).astype(weights[n].dtype)
+                for n in first
             }
-            stack(model, moved)
+            stack(model, weights | moved)
             found[i, j] = loss()
     finally:
         stack(model, weights)
@@ -100,19 +106,29 @@ def _sentence(label, surface, at):
     )
 
 
+def contours(axes, at, surface, least, most):
+    """A map of the `surface` `(P, Q)` over `at`, `(P,)` across and `(Q,)` up, with lines of equal loss."""
+    levels = np.geomspace(least, most, CONTOURS)
+    shown = np.clip(np.nan_to_num(surface.T, nan=most), least, most)
+    axes.contourf(*at, shown, levels, cmap=drawing.MAP, norm="log", extend="both")
+    drawn = axes.contour(*at, shown, levels, colors="black", linewidths=0.7)
+    axes.clabel(drawn, levels[CONTOURS // 2 :: 2], fontsize=8, fmt="{:.3g}".format, colors="black")
+
+
+def extent(surfaces):
+    """The least and the most loss that is told apart: what lies beyond hides the valley, as in the paper."""
+    least = max(min(np.nanmin(surface) for surface in surfaces), 1e-4)
+    return least, min(max(np.nanmax(surface) for surface in surfaces), max(FAR, least * 10))
+
+
 def _draw(surfaces, at):
     figure = drawing.figure((4.5 + 4.5 * len(surfaces), 4.3))
     line, *maps = figure.subplots(1, 1 + len(surfaces))
-    least = max(min(surface.min() for surface in surfaces.values()), 1e-4)
-    most = min(max(np.nanmax(surface) for surface in surfaces.values()), least * 1e5)
-    levels = np.geomspace(least, most, CONTOURS)
+    least, most = extent(surfaces.values())
     centre = len(at) // 2
     for axes, (label, surface), style in zip(maps, surfaces.items(), drawing.STYLES, strict=False):
         line.plot(at, np.maximum(surface[:, centre], least), **style, label=label)
-        shown = np.clip(np.nan_to_num(surface.T, nan=most), least, most)
-        axes.contourf(at, at, shown, levels, cmap=drawing.MAP, norm="log", extend="both")
-        drawn = axes.contour(at, at, shown, levels, colors="black", linewidths=0.7)
-        axes.clabel(drawn, levels[CONTOURS // 2 :: 2], fontsize=8, fmt="{:.3g}".format, colors="black")
+        contours(axes, (at, at), surface, least, most)
         axes.plot(0, 0, "+", color="white", ms=10, mew=2)
         axes.set(xlabel="first direction", ylabel="second direction", aspect="equal")
         axes.locator_params(nbins=5)

@@ -79,10 +79,17 @@ def explain(networks, dataset):
 
 def accuracy(network, images, labels, kind, amount):
     """On the images, changed by so much and rounded to uint8 again."""
-    change, right = KINDS[kind][0], 0
+    right = 0
+
+    def inputs(some):
+        changed = KINDS[kind][0](tf.cast(some, tf.float32), amount)
+        return network.inputs(tf.cast(tf.clip_by_value(tf.round(changed), 0.0, 255.0), tf.uint8))
+
+    of_batch = tf.function(inputs, jit_compile=False).get_concrete_function(
+        tf.TensorSpec([None, *images.shape[1:]], tf.uint8)
+    )
     for some, truth in batches(images, labels):
-        changed = tf.clip_by_value(tf.round(change(tf.cast(some, tf.float32), amount)), 0.0, 255.0)
-        logits = run(network.blocks, network.inputs(tf.cast(changed, tf.uint8)))[-1]
+        logits = run(network.blocks, of_batch(tf.constant(some)))[-1]
         right += int(np.sum(np.argmax(logits, 1) == truth))
     return right / len(labels)
 
