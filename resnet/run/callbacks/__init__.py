@@ -4,18 +4,24 @@ from resnet.run.callbacks.base import Callback
 from resnet.run.callbacks.checkpoints import Checkpoints
 from resnet.run.callbacks.csv import MetricsCsv
 from resnet.run.callbacks.histograms import Histograms
+from resnet.run.callbacks.logger import Logger
+from resnet.run.callbacks.mlflow import MLflow
 from resnet.run.callbacks.profile import Profile
 from resnet.run.callbacks.progress import Progress
 from resnet.run.callbacks.receipt import Receipt
 from resnet.run.callbacks.tensorboard import TensorBoard
+from resnet.run.callbacks.wandb import Wandb
 
 __all__ = [
     "Callback",
     "Checkpoints",
     "Histograms",
+    "Logger",
+    "MLflow",
     "MetricsCsv",
     "Profile",
     "Progress",
     "Receipt",
     "TensorBoard",
+    "Wandb",
 ]
