@@ -184,6 +184,12 @@ RANGES: dict[str, Any] = {
     "keep": Count,
     "first_steps": Count,
     "every": Count,
+    "tracking_uri": str | None,
+    "experiment": str,
+    "project": str,
+    "entity": str | None,
+    "mode": Literal["online", "offline", "disabled"],
+    "log_model": bool,
     "steps": Annotated[list[Count], Field(min_length=2, max_length=2)],
     # of explanations
     "count": Count,

@@ -133,6 +133,10 @@ class RunDirectory:
         with replacing(self.path / f"{name}.png") as part:
             part.write_bytes(data)
 
+    def pictures(self) -> list[Path]:
+        """The files of those that there are."""
+        return sorted(path for path in self.path.iterdir() if path.suffix in (".png", ".svg"))
+
     def resumable(self) -> Path:
         """What `resume=` goes on with: the sweep that this run is a job of, or the run."""
         sweep = self.path.parent

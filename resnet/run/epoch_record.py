@@ -24,6 +24,12 @@ def flat(record: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def figures(record: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of a record by path, without its two numbers and the time at which it ended."""
+    nested = {name: value for name, value in record.items() if isinstance(value, dict)}
+    return {path: value for path, value in flat(nested).items() if path != "time/ended_at"}
+
+
 def keras_logs(record: Mapping[str, Any], watched: str | None) -> dict[str, float]:
     """The record as Keras' callbacks expect it: `loss`, `accuracy`, `val_loss`, `learning_rate` ...
 

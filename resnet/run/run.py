@@ -106,12 +106,18 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for callback in self._callbacks.values():
-            if hasattr(callback, "close"):
-                callback.close()
         try:
             if self._begun:
                 self._leave(error)
+        finally:
+            self._close()
+
+    def _close(self):
+        """Let the callbacks end, who can read how the run ended, and give the directory back."""
+        try:
+            for callback in self._callbacks.values():
+                if hasattr(callback, "close"):
+                    callback.close()
         finally:
             self._lock.release()
 

@@ -346,11 +346,12 @@ class Trainer:
         return len(self.history) + (step - self.epoch_start) / self.steps_per_epoch
 
     def _train_epoch(self, callbacks):
-        started, trained, images = time.perf_counter(), len(self.history), 0
+        trained, images = len(self.history), 0
         if self.step == self.epoch_start:
             self.steps.reset_metrics()
         self._assign_rate(self._epoch_at(self.step))
         callbacks.on_epoch_begin(trained)
+        started = time.perf_counter()
         for indices, block in with_blocks(self._feed, self._calls(trained)):
             images += indices.size
             measured = self._train_call(indices, block, callbacks)

@@ -4,17 +4,22 @@ from resnet.run.callbacks.base import Callback
 from resnet.run.callbacks.checkpoints import Checkpoints
 from resnet.run.callbacks.csv import MetricsCsv
 from resnet.run.callbacks.histograms import Histograms
+from resnet.run.callbacks.logger import Logger
+from resnet.run.callbacks.mlflow import MLflow
 from resnet.run.callbacks.outcomes import Outcomes
 from resnet.run.callbacks.profile import Profile
 from resnet.run.callbacks.progress import Progress
 from resnet.run.callbacks.receipt import Receipt
 from resnet.run.callbacks.tensorboard import TensorBoard
+from resnet.run.callbacks.wandb import Wandb
 from resnet.run.callbacks.weights import Weights
 
 __all__ = [
     "Callback",
     "Checkpoints",
     "Histograms",
+    "Logger",
+    "MLflow",
     "MetricsCsv",
     "Outcomes",
     "Profile",
@@ -22,4 +27,5 @@ __all__ = [
     "Receipt",
     "TensorBoard",
     "Weights",
+    "Wandb",
 ]

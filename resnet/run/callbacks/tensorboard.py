@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from resnet.run.callbacks.base import AFTER, Callback
-from resnet.run.epoch_record import SPLITS, flat
+from resnet.run.epoch_record import SPLITS, figures
 from resnet.run.events import (
     EventFile,
     end_event,
@@ -51,12 +51,10 @@ class TensorBoard(Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         record = self.trainer.history[epoch]
         ended = record["time"]["ended_at"]
-        figures = {k: v for k, v in record.items() if isinstance(v, dict)}
-        for path, value in flat(figures).items():
+        for path, value in figures(record).items():
             split, _, name = path.partition("/")
             place, tag = (split, name) if split in SPLITS else ("train", path)
-            if path != "time/ended_at":
-                self._add(place, scalar_event(tag, value, epoch + 1, ended))
+            self._add(place, scalar_event(tag, value, epoch + 1, ended))
 
     def end(self, figures: Mapping[str, Mapping[str, float]], pictures: Mapping[str, bytes]) -> None:
         """The last words: figures by split of the finished network, and pictures of the test images."""

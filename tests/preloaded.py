@@ -1,0 +1,8 @@
+"""What every program imports, for processes that fork from one that has it."""
+
+from resnet.cli.command import import_keras
+
+import_keras()
+
+import resnet.cli.assembly  # noqa: E402, F401
+import resnet.fitting  # noqa: E402, F401
