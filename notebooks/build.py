@@ -2,6 +2,7 @@
 
 lesson.py holds each text in every language and each piece of code once, parted by lines that begin with
 `# %%`: `# %% en` and `# %% zh` head a text of comments, `# %%` a piece of code, with its tag if it has one.
+What IPython alone understands is a comment there, such as `# %matplotlib inline`.
 """
 
 import argparse
@@ -29,7 +30,8 @@ def cells(language):
     for i, (head, body) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
         head, name = head.strip(), {"id": f"cell{i}"}
         if head not in LANGUAGES:
-            found.append(new_code_cell(body.strip(), **name, metadata={"tags": [head]} if head else {}))
+            code = re.sub(r"^# (?=%\w)", "", body.strip(), flags=re.MULTILINE)
+            found.append(new_code_cell(code, **name, metadata={"tags": [head]} if head else {}))
         elif head == language:
             text = re.sub(r"^# ?", "", body.strip(), flags=re.MULTILINE)
             found.append(new_markdown_cell(CHINESE_LINE_END.sub("", text), **name))
@@ -48,7 +50,11 @@ def pages():
 
     first, *others = books = [notebook(language) for language in LANGUAGES]
     with TemporaryDirectory() as folder:
-        NotebookClient(first, timeout=None, resources={"metadata": {"path": folder}}).execute()
+        place = {"metadata": {"path": folder}}
+        NotebookClient(first, timeout=None, coalesce_streams=True, resources=place).execute()
+    for cell in first.cells:
+        if cell.cell_type == "code":  # what TensorFlow says of the machine is no part of the page
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     for other in others:
         for cell, run in zip(other.cells, first.cells, strict=True):
             if cell.cell_type == "code":

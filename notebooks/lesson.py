@@ -18,6 +18,7 @@
 # 在两个 CPU 核上只需几分钟。运行之前，先克隆本项目，在项目目录里执行 `pip install -e ".[notebook]"`；
 # 如果用 Colab，就在单元格里用 `%pip` 安装，然后重启会话。
 # %%
+# %matplotlib inline
 import logging
 import os
 import sys
@@ -32,6 +33,7 @@ from IPython.display import SVG
 from PIL import Image
 
 import resnet
+from resnet.listing import files
 from resnet.models import architecture, names
 from resnet.report import evaluation, figures
 from resnet.run.trained import read_image
@@ -173,7 +175,7 @@ for family in ("plain", "resnet_v1"):
 # 训练，论文称之为“退化”。残差网络没有这个毛病。
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(11, 3.8))
-for (label, trainer), style in zip(trained.items(), ("C0o-", "C0s--", "C1o-", "C1s--"), strict=True):
+for (label, trainer), style in zip(trained.items(), ("C0o-", "C0s--", "C1^-.", "C1d:"), strict=True):
     for panel, value in zip(axes, ("loss", "accuracy"), strict=True):
         values = [record["train"][value] for record in trainer.history]
         panel.plot(range(1, epochs + 1), values, style, mfc="white", label=label)
@@ -219,16 +221,16 @@ found.figure
 # ## Why: a smoother loss
 #
 # From the trained weights we walk in two random directions, each filter in its own scale, and look at the loss
-# (Li et al. [2018](https://arxiv.org/abs/1712.09913)). Around the residual network lies a valley with gentle slopes;
-# compare how steep and how flat it is around the plain one.
+# (Li et al. [2018](https://arxiv.org/abs/1712.09913)). Compare the shapes: the residual network lies at the bottom of
+# a round valley, which is deep; around the plain one the bottom is higher and flatter, and beyond it stand walls.
 # %% zh
 # ## 原因之三：更平缓的损失曲面
 #
 # 从训练好的权重出发，沿两个随机方向走（每个滤波器按自身的尺度缩放），看损失怎样变化
-# （Li 等，[2018](https://arxiv.org/abs/1712.09913)）。残差网络周围是一个坡度平缓的山谷；对比一下，普通网络
-# 周围哪里陡、哪里平。
+# （Li 等，[2018](https://arxiv.org/abs/1712.09913)）。对比两者的形状：残差网络处在一个又圆又深的谷底；普通网络
+# 的谷底更高、更平，再往外就是陡壁。
 # %%
-found = resnet.explain("landscape", deep, count=looked_at, points=4)
+found = resnet.explain("landscape", deep, count=looked_at, points=5)
 print(found.sentence)
 found.figure
 # %% en
@@ -247,7 +249,7 @@ found.figure
 # %%
 import keras
 
-stuck = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, trainable=False)])
+stuck = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])  # of 0 it makes 0
 stuck.compile(keras.optimizers.SGD(1.0), "mse")
 used = keras.callbacks.LambdaCallback(
     on_epoch_begin=lambda epoch, logs: rates.append(float(stuck.optimizer.learning_rate))
@@ -258,7 +260,7 @@ def rates_with(*callbacks):
     """The rate of each of 12 epochs."""
     rates.clear()
     stuck.optimizer.learning_rate = 1.0
-    stuck.fit(np.ones((4, 1)), np.ones((4, 1)), epochs=12, verbose=0, callbacks=[*callbacks, used])
+    stuck.fit(np.zeros((4, 1)), np.ones((4, 1)), epochs=12, verbose=0, callbacks=[*callbacks, used])
     return list(rates)
 
 
@@ -324,11 +326,11 @@ folder = Path("mine")
 folder.mkdir(exist_ok=True)
 if not any(folder.iterdir()):
     Image.fromarray(data.test.images[0]).resize((240, 200)).save(folder / "example.png")
-files = sorted(folder.iterdir())
-pictures = np.stack([read_image(file, data.image_shape, "crop") for file in files])
+paths = files(folder)
+pictures = np.stack([read_image(path, data.image_shape, "crop") for path in paths])
 guesses = evaluation.predict(best.model, pictures, best.preprocessing)
 captions = [f"{figures.short(data.class_names[p.argmax()])} {p.max():.0%}" for p in guesses]
-figures.grid(pictures, captions, columns=max(4, len(files)))
+figures.grid(pictures, captions, columns=max(4, len(paths)))
 # %% en
 # ## Further
 #
