@@ -20,7 +20,10 @@ LANGUAGES = {"en": "lesson", "zh": "lesson.zh"}
 CHINESE_LINE_END = re.compile(
     r"(?<=[\u3000-\u9fff\uff00-\uffef])\n(?![\n#-])|(?<!\n)\n(?=[\u3000-\u9fff\uff00-\uffef])"
 )
-KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 
 
 def cells(language):
@@ -40,7 +43,7 @@ def cells(language):
 
 def notebook(language):
     """The notebook in this language."""
-    return new_notebook(cells=cells(language), metadata=KERNEL)
+    return new_notebook(cells=cells(language), metadata=METADATA)
 
 
 def pages():
@@ -56,6 +59,7 @@ def pages():
         if cell.cell_type == "code":  # what TensorFlow says of the machine is no part of the page
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     for other in others:
+        other.metadata = first.metadata
         for cell, run in zip(other.cells, first.cells, strict=True):
             if cell.cell_type == "code":
                 cell.outputs = run.outputs

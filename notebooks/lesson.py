@@ -169,10 +169,11 @@ for family in ("plain", "resnet_v1"):
 # %% en
 # More layers can do all that fewer can, and still the deep plain network ends with a *higher training* loss: that is
 # no overfitting, it is harder to train. He et al. called it degradation. The residual networks do not suffer from
-# it.
+# it. (The loss includes the weight decay, so the deeper one's ends a little higher at the same accuracy.)
 # %% zh
 # 层数多的网络能表达层数少的网络所能表达的一切，可是深的普通网络*训练*损失反而更高：这不是过拟合，而是更难
 # 训练，论文称之为“退化”。残差网络没有这个毛病。
+# （损失里包含权重衰减，所以准确率相同时，深的网络损失会略高一点。）
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(11, 3.8))
 for (label, trainer), style in zip(trained.items(), ("C0o-", "C0s--", "C1^-.", "C1d:"), strict=True):
