@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,6 +34,10 @@ def own_test(dataset: Dataset, parts: Mapping[str, np.ndarray]) -> Split:
     """
     if np.array_equal(dataset.test.hashes, parts["test"]):
         return dataset.test
+    if (
+        dataset.true_labels is not None
+    ):  # those that noise left alone, should they now lie among the training's
+        dataset = replace(dataset, train=replace(dataset.train, labels=dataset.true_labels))
     images, labels, hashes = (
         np.concatenate([getattr(split, name) for split in dataset.parts.values()])
         for name in ("images", "labels", "hashes")
