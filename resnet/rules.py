@@ -56,6 +56,12 @@ def rising_boundaries(boundaries: Sequence[float], factors: Sequence[float]) -> 
         )
 
 
+def range_rises(low: float, high: float) -> None:
+    """Rates of a range test."""
+    if not low < high:
+        raise ValueError(f"low={low:g}: expected a rate below high={high:g}")
+
+
 def profile_has_an_end(steps: Sequence[int]) -> None:
     """(first, last) step."""
     if steps[0] >= steps[1]:

@@ -34,6 +34,7 @@ RULES = (
     rules.residual_of_activated_shortcuts,
     rules.rising_boundaries,
     rules.profile_has_an_end,
+    rules.range_rises,
 )
 
 

@@ -184,6 +184,10 @@ RANGES: dict[str, Any] = {
     "keep": Count,
     "first_steps": Count,
     "steps": Annotated[list[Count], Field(min_length=2, max_length=2)],
+    "low": Positive,
+    "high": Positive,
+    "smoothing": Share,
+    "diverged": Annotated[float, Field(gt=1)],
     # of explanations
     "count": Count,
     "draws": Count,

@@ -188,7 +188,8 @@ class Trainer:
         `history` holds a record for each epoch, see `run.epoch_record`. Callbacks are those of Keras, in a
         list or by name. `on_train_batch_end` comes after each call, which holds up to 16 steps; a callback
         whose `every_step` is true gets every step, and one with `steps_to_next(step)` says after how many
-        more steps a call must end (None: it does not mind). What a callback remembers is part of the
+        more steps a call must end (None: it does not mind). Where one has a true `expects_divergence`, a loss
+        that is not finite is no error. What a callback remembers is part of the
         checkpoint, see `training.callback_memory`. A rate that one assigns to
         `model.optimizer.learning_rate` is honoured: from then on the rate is schedule x plateau x what it
         made of it.
@@ -578,6 +579,8 @@ class Trainer:
                 raise UserError(f"callbacks.{name}.monitor={monitor}: an epoch has {', '.join(logs)}")
 
     def _check_finite(self, losses):
+        if any(getattr(callback, "expects_divergence", False) for callback in self.callbacks.values()):
+            return
         for i in np.flatnonzero(~np.isfinite(losses))[:1]:
             raise self.diverged(f"the loss is {losses[i]}", self.step + i + 1)
 

@@ -6,6 +6,7 @@ from resnet.run.callbacks.csv import MetricsCsv
 from resnet.run.callbacks.histograms import Histograms
 from resnet.run.callbacks.profile import Profile
 from resnet.run.callbacks.progress import Progress
+from resnet.run.callbacks.range_test import RangeTest
 from resnet.run.callbacks.receipt import Receipt
 from resnet.run.callbacks.tensorboard import TensorBoard
 
@@ -16,6 +17,7 @@ __all__ = [
     "MetricsCsv",
     "Profile",
     "Progress",
+    "RangeTest",
     "Receipt",
     "TensorBoard",
 ]
