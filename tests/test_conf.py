@@ -212,7 +212,11 @@ def test_augmentation(option):
         ("optimizer.clipnorm=0", "optimizer.clipnorm=0: "),
         ("trainer.sam_adaptive=true", "trainer.sam_adaptive=true needs sam_rho"),
         ("model.recompute=true model.stage=unrolled", "model.recompute=true needs stage=looped"),
-        ("model.rezero=true model.zero_init=true", "model.rezero=true needs zero_init=false"),
+        ("model.residual=fixup", "model.residual=fixup needs norm=none"),
+        (
+            "model=resnet_v2 model.residual=normalizer_free model.norm=none",
+            "residual=normalizer_free needs shortcut=projection_bn or pooled",
+        ),
         ("model=wide_resnet model.depth=20", "model.depth=20: depth is 6n.4; nearest: 16 and 22"),
         ("model=densenet model.depth=41 model.bottleneck=false", "model.depth=41: depth is 3n.4"),
         ("model=convnext model.size=huge", "model.size=huge: .*'atto'"),

@@ -23,15 +23,18 @@ DEPTHS = {  # layers of n blocks in each of three stages, and others
     "resnet.models.resnet_v1": (6, 2),
     "resnet.models.resnet_v2": (9, 2),
     "resnet.models.resnext": (9, 2),
+    "resnet.models.revnet": (12, 2),
     "resnet.models.wide_resnet": (6, 4),
 }
 RULES = (
     rules.recompute_in_loops,
     rules.dense_blocks_per_stage,
     rules.adaptive_has_a_radius,
-    rules.one_zero,
+    rules.residual_needs_no_norm,
+    rules.residual_of_activated_shortcuts,
     rules.rising_boundaries,
     rules.profile_has_an_end,
+    rules.range_rises,
 )
 
 

@@ -117,6 +117,31 @@ def samples(split: Split, class_names: Sequence[str], rows: int = 10, columns: i
 
 
 @own_style
+def lr_range(
+    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], found: Mapping[str, float]
+) -> Figure:
+    """Losses of a range test by their rates, and the rates by name of `RangeTest.result`."""
+    figure = Figure((7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses, color=GREY, lw=0.8, alpha=0.6, label="loss of a step")
+    axes.plot(rates, smoothed, color=BLUE, lw=2, label="smoothed")
+    for name, colour, dashes in (
+        ("suggested_rate", ORANGE, "-"),
+        ("steepest_rate", GREEN, "--"),
+        ("least_rate", PURPLE, ":"),
+    ):
+        axes.axvline(
+            found[name], color=colour, ls=dashes, label=f"{name.partition('_')[0]}: {found[name]:.2g}"
+        )
+    least, start = np.nanmin(smoothed), smoothed[0]
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+    axes.set_ylim(least - 0.2 * abs(start - least), start + 0.6 * abs(start - least))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="lower left")
+    return figure
+
+
+@own_style
 def grid(images: np.ndarray, captions: Sequence[str], title: str = "", columns: int = 10) -> Figure:
     """Images uint8 `(N, H, W, C)` with a caption above each, `columns` per row."""
     height, width = images.shape[1:3]

@@ -225,6 +225,7 @@ class Run:
             "seed": trainer.seed,
             "git_commit": git_commit(__file__),
             "versions": versions(),
+            **self._said(),
         }
         if self.chief:
             self.directory.write_result(self.result)
@@ -234,6 +235,10 @@ class Run:
             log.warning("the test images were looked at %d times: no honest test", trainer.test_looks)
         everyone(self.strategy, "done")  # who leaves earlier would look like a worker that died
         return self.result
+
+    def _said(self):
+        """What callbacks with a `result()` say in the result, by name."""
+        return {name: c.result() for name, c in self._callbacks.items() if hasattr(c, "result")}
 
     def _hold(self):
         """Take the directory, or raise; then it is ours to write to."""

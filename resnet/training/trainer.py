@@ -189,9 +189,10 @@ class Trainer:
         whose `every_step` is true gets every step, and one with `steps_to_next(step)` says after how many
         more steps a call must end (None: it does not mind). Where one has a true `needs_outcomes`,
         `trainer.outcomes` holds what `Steps.training` gives of the images of the last call, whose numbers
-        `(S, B)` are `trainer.indices`. What a callback remembers is part of the checkpoint, see
-        `training.callback_memory`. A rate that one assigns to `model.optimizer.learning_rate` is honoured:
-        from then on the rate is schedule x plateau x what it made of it.
+        `(S, B)` are `trainer.indices`; where one has a true `expects_divergence`, a loss that is not finite is
+        no error. What a callback remembers is part of the checkpoint, see `training.callback_memory`. A rate
+        that one assigns to `model.optimizer.learning_rate` is honoured: from then on the rate is schedule x
+        plateau x what it made of it.
         """
         self.callbacks = named(callbacks)
         outcomes = any(getattr(callback, "needs_outcomes", False) for callback in self.callbacks.values())
@@ -582,6 +583,8 @@ class Trainer:
                 raise UserError(f"callbacks.{name}.monitor={monitor}: an epoch has {', '.join(logs)}")
 
     def _check_finite(self, losses):
+        if any(getattr(callback, "expects_divergence", False) for callback in self.callbacks.values()):
+            return
         for i in np.flatnonzero(~np.isfinite(losses))[:1]:
             raise self.diverged(f"the loss is {losses[i]}", self.step + i + 1)
 
