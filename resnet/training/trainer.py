@@ -189,8 +189,8 @@ class Trainer:
         whose `every_step` is true gets every step, and one with `steps_to_next(step)` says after how many
         more steps a call must end (None: it does not mind). Where one has a true `needs_outcomes`,
         `trainer.outcomes` holds what `Steps.training` gives of the images of the last call, whose numbers
-        `(S, B)` are `trainer.indices`; where one has a true `expects_divergence`, a loss that is not finite is
-        no error. What a callback remembers is part of the checkpoint, see `training.callback_memory`. A rate
+        `(S, B)` are `trainer.indices`; where one has a true `expects_divergence`, a loss that is not finite
+        is no error. What a callback remembers is part of the checkpoint, see `training.callback_memory`. A rate
         that one assigns to `model.optimizer.learning_rate` is honoured: from then on the rate is schedule x
         plateau x what it made of it.
         """
