@@ -23,6 +23,12 @@ def dense_blocks_per_stage(depth: int, bottleneck: bool) -> int:
     return blocks_per_stage(depth, 6 if bottleneck else 3, others=4)
 
 
+def fold_of_folds(folds: int | None, fold: int) -> None:
+    """They are counted from 0."""
+    if folds is not None and fold >= folds:
+        raise ValueError(f"fold={fold}: of {folds} folds, which are 0 to {folds - 1}")
+
+
 def recompute_in_loops(recompute: bool | str, stage: str) -> None:
     """What is run again in the backward pass is a loop's body."""
     if recompute and stage != "looped":

@@ -27,6 +27,7 @@ DEPTHS = {  # layers of n blocks in each of three stages, and others
     "resnet.models.wide_resnet": (6, 4),
 }
 RULES = (
+    rules.fold_of_folds,
     rules.recompute_in_loops,
     rules.dense_blocks_per_stage,
     rules.adaptive_has_a_radius,

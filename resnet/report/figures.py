@@ -26,9 +26,7 @@ from resnet.run.epoch_record import is_share
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
-if TYPE_CHECKING:
-    from resnet.data.dataset import Split
+    from resnet.data.dataset import AnySplit
     from resnet.report.walk import Gain
 
 P = ParamSpec("P")
@@ -106,7 +104,7 @@ def series(epochs: Sequence[Mapping[str, float]], name: str) -> np.ndarray:
     return np.array(points).reshape(-1, 2).T
 
 
-def samples(split: Split, class_names: Sequence[str], rows: int = 10, columns: int = 10) -> np.ndarray:
+def samples(split: AnySplit, class_names: Sequence[str], rows: int = 10, columns: int = 10) -> np.ndarray:
     """Indices of `rows * columns` images of a Split for `grid`, as many of each class as can be.
 
     With no more than `rows` classes a row holds one class.
@@ -180,7 +178,7 @@ def label_caption(label: np.ndarray, class_names: Sequence[str]) -> str:
 
 @own_style
 def mistakes(
-    split: Split, probabilities: np.ndarray, class_names: Sequence[str], rows: int = 5, columns: int = 8
+    split: AnySplit, probabilities: np.ndarray, class_names: Sequence[str], rows: int = 5, columns: int = 8
 ) -> Figure:
     """The images of a Split whose true class was given the least probability `(N, K)`, the worst first."""
     labels = split.labels

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from resnet.data.dataset import Dataset, Split
+from resnet.data.dataset import AnySplit, Dataset
 from resnet.errors import UserError
 from resnet.files import replacing
 
@@ -43,7 +43,7 @@ def load(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} does not say what the run trained on: {error}") from error
 
 
-def own_test(dataset: Dataset, parts: Mapping[str, np.ndarray]) -> Split:
+def own_test(dataset: Dataset, parts: Mapping[str, np.ndarray]) -> AnySplit:
     """The test images of the run whose `parts` these are, found among all pictures of `dataset`.
 
     What has been added since is left out; that, and what is missing, is logged. Raises UserError where none
@@ -51,13 +51,11 @@ def own_test(dataset: Dataset, parts: Mapping[str, np.ndarray]) -> Split:
     """
     if np.array_equal(dataset.test.hashes, parts["test"]):
         return dataset.test
-    images, labels, hashes = (
-        np.concatenate([getattr(split, name) for split in dataset.parts.values()])
-        for name in ("images", "labels", "hashes")
-    )
-    chosen = np.isin(hashes, parts["test"])
+    splits = list(dataset.parts.values())
+    hashes = np.concatenate([split.hashes for split in splits])
+    chosen = [split.take(np.isin(split.hashes, parts["test"])) for split in splits]
     known = np.isin(hashes, np.concatenate(list(parts.values())))
-    if not chosen.any():
+    if not any(map(len, chosen)):
         raise UserError(
             "data: none of the run's own test images is left there\n"
             "give the data that it trained on, or others as a whole: data=image_folder data.dir=..."
@@ -69,7 +67,8 @@ def own_test(dataset: Dataset, parts: Mapping[str, np.ndarray]) -> Split:
             "and left out",
             *(f"{count:,}" for count in (len(parts["test"]), missing, new)),
         )
-    return Split(images[chosen], labels[chosen])
+    kind: Any = type(dataset.test)
+    return kind.joined(chosen)
 
 
 def warn_of_trained(hashes: np.ndarray, parts: Mapping[str, np.ndarray], what: str) -> None:

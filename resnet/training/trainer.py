@@ -14,7 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from resnet.augmentation.transform import Transform
-from resnet.data.dataset import Dataset, Split
+from resnet.data.dataset import AnySplit, Dataset
 from resnet.data.feed import feed, with_blocks
 from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError
@@ -176,8 +176,8 @@ class Trainer:
         self.stopped, self.callback_factor = False, 1.0
         self.first_step_at: float | None = None
         self._steps_per_call = 1
-        self._feed = feed(dataset.train)
-        self._evaluated: Split | None = None
+        self._feed = feed(dataset.train, self.strategy, self.preprocessing.crop, self.seed)
+        self._evaluated: AnySplit | None = None
         self.callbacks: dict[str, keras.callbacks.Callback] = {}
         self._remembered: dict[str, dict[str, Any]] = {}
 
@@ -190,9 +190,9 @@ class Trainer:
         more steps a call must end (None: it does not mind). Where one has a true `needs_outcomes`,
         `trainer.outcomes` holds what `Steps.training` gives of the images of the last call, whose numbers
         `(S, B)` are `trainer.indices`; where one has a true `expects_divergence`, a loss that is not finite
-        is no error. What a callback remembers is part of the checkpoint, see `training.callback_memory`. A rate
-        that one assigns to `model.optimizer.learning_rate` is honoured: from then on the rate is schedule x
-        plateau x what it made of it.
+        is no error. What a callback remembers is part of the checkpoint, see `training.callback_memory`. A
+        rate that one assigns to `model.optimizer.learning_rate` is honoured: from then on the rate is
+        schedule x plateau x what it made of it.
         """
         self.callbacks = named(callbacks)
         outcomes = any(getattr(callback, "needs_outcomes", False) for callback in self.callbacks.values())
@@ -273,13 +273,13 @@ class Trainer:
             else:
                 self._remembered[owner.removeprefix(CALLBACKS)] = state
 
-    def evaluate(self, split: Split) -> dict[str, float]:
+    def evaluate(self, split: AnySplit) -> dict[str, float]:
         """Loss (weight decay included) and metrics of a Split, as floats by name.
 
         Raises UserError if the loss is not finite.
         """
         if split is not self._evaluated:
-            self._evaluated, self._evaluation_feed = split, feed(split)
+            self._evaluated, self._evaluation_feed = split, feed(split, self.strategy)
             self._evaluate_batch = self.steps.evaluation(self._evaluation_feed)
         self.test_looks += split is self.dataset.test
         self.steps.reset_metrics()
@@ -297,7 +297,7 @@ class Trainer:
 
     def gradients(self, indices: np.ndarray, step: int) -> list[np.ndarray]:
         """Gradients of the batch that `step` makes of the images `indices` `(B,)`, a NumPy array each."""
-        images, labels = self.dataset.train.batch(indices)
+        images, labels = self._read(indices, len(self.history))
         batch = self.preprocessing.training(images, labels, tf.constant(indices), step, len(self.history))
         return [gradient.numpy() for gradient in self.steps.gradients(batch)]
 
@@ -353,7 +353,7 @@ class Trainer:
         self._assign_rate(self._epoch_at(self.step))
         callbacks.on_epoch_begin(trained)
         started = time.perf_counter()
-        for indices, block in with_blocks(self._feed, self._calls(trained)):
+        for indices, block in with_blocks(self._feed, self._calls(trained), trained):
             images += indices.size
             measured = self._train_call(indices, block, callbacks)
             measured["images_per_second"] = images / (time.perf_counter() - started)
@@ -427,18 +427,24 @@ class Trainer:
 
     def _batches(self):
         """The batches of an epoch of training, as the network sees them."""
-        order = np.random.default_rng([self.seed, self.epochs]).permutation(len(self.dataset.train))
+        order = self.dataset.order([self.seed, self.epochs])
         whole = len(order) // self.batch_size * self.batch_size
         for i, indices in enumerate(order[:whole].astype(np.int32).reshape(-1, self.batch_size)):
-            images, labels = self.dataset.train.batch(indices)
+            images, labels = self._read(indices, self.epochs)
             step = tf.constant(self.step + i, tf.int32)
             yield self.preprocessing.training(
                 images, labels, tf.constant(indices), step, tf.constant(self.epochs)
             ).images
 
+    def _read(self, indices, epoch):
+        """Images and labels of int32 indices `(B,)`, as the feed brings them."""
+        crop = self.preprocessing.crop
+        train: Any = self.dataset.train
+        return train.cropped(indices, crop, [self.seed, epoch]) if crop else train.batch(indices)
+
     def _calls(self, epoch):
         """What is left of a shuffled epoch in blocks `(steps, batch)` of indices, one call's worth each."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset.train))
+        order = self.dataset.order([self.seed, epoch])
         batch, whole, done = self.batch_size, len(order) // self.batch_size, self.step - self.epoch_start
         while done < self.steps_per_epoch and not (
             self.max_steps and self.epoch_start + done >= self.max_steps
