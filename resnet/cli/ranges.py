@@ -223,6 +223,7 @@ RANGES: dict[str, Any] = {
 }
 
 ELSEWHERE: dict[str, dict[str, Any]] = {
+    "resnet.data.tfds": {"dir": str | None},
     "resnet.data.image_folder": {"channels": Literal[1, 3]},
     "resnet.models.convnext": {"size": Literal["atto", "femto", "pico", "nano", "tiny", "small", "base"]},
     "resnet.models.densenet_imagenet": {"depth": Literal[121, 169, 201]},
