@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from resnet.cli.check import check_node
 from resnet.cli.command import command, finished_run, import_keras, run_config
 from resnet.errors import decoration
+from resnet.files import read_arrays
 from resnet.run.directory import RunDirectory
 
 READING = ("image_size", "channels", "resize")  # how pictures are brought to the network's size
@@ -71,7 +72,7 @@ def test_images(config, run, dataset):
     """The run's own test images, or those of the data that were given."""
     from resnet.run import split
 
-    parts = split.load(run.split)
+    parts = read_arrays(run.split)
     if not config.get("data"):
         return split.own_test(dataset, parts)
     split.warn_of_trained(dataset.test.hashes, parts, "images that are scored")

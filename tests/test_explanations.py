@@ -32,6 +32,7 @@ from resnet.report.explain import (
     trajectory,
 )
 from resnet.report.subject import Subject
+from resnet.run.callbacks import Weights
 from resnet.run.directory import RunDirectory
 from tests.explanations import dataset, subject
 
@@ -173,6 +174,26 @@ def test_a_trajectory_has_the_loss_of_every_epoch_and_leaves_the_network_alone()
         assert row["loss"] == pytest.approx(float(of_images(data.train.labels, logits)), rel=1e-3)
     assert unstack(model).keys() == before.keys()
     assert path[-1]["first"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_weights_are_kept_from_before_the_first_step_on(tmp_path):
+    data = digits(train_size=60, test_size=30, validation_split=0.0)
+    model = resnet_v1(data.image_shape, 10, depth=8)
+    before = unstack(model)
+    with resnet.Run(tmp_path / "run") as run:
+        callbacks = {"weights": Weights(every=2)}
+        resnet.fit(model, data, run=run, callbacks=callbacks, epochs=5, batch_size=30, plateau=None)
+    network = Subject(SimpleNamespace(model=model), run=run.directory)
+    kept = network.kept_weights()
+    assert list(kept) == [0, 2, 4]
+    for name, array in before.items():
+        np.testing.assert_array_equal(kept[0][name], array)
+    path, _, explained = trajectory.plane(unstack(model), list(kept.values()))
+    assert np.all(np.diff(np.linalg.norm(path, axis=1)) < 0) and explained.sum() == pytest.approx(1, abs=1e-4)
+    run.directory.kept_weights()[4].unlink()
+    with pytest.raises(UserError, match="kept the weights of 2 epochs, a path has three at least"):
+        network.kept_weights()
 
 
 def test_the_middle_of_a_landscape_is_the_loss_of_the_network_looped_or_not():

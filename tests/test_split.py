@@ -9,6 +9,7 @@ from PIL import Image
 from resnet.data import Split
 from resnet.data.dataset import make_dataset
 from resnet.errors import UserError
+from resnet.files import read_arrays, replace_arrays
 from resnet.run import split
 from tests.entry_point import run, train
 
@@ -52,8 +53,8 @@ def test_what_was_trained_on_stays_trained_on(caplog, tmp_path):
     crossed = np.isin(moved.test.hashes, before["train"]).sum()
     assert crossed
     assert f"{crossed} of the 20 test images were trained on" in caplog.text
-    split.save(tmp_path / "split.npz", parts)
-    loaded = split.load(tmp_path / "split.npz")
+    replace_arrays(tmp_path / "split.npz", parts)
+    loaded = read_arrays(tmp_path / "split.npz")
     assert set(loaded["train"]) == {*before["train"], *moved.train.hashes}
 
 

@@ -155,11 +155,11 @@ def few(subjects: Sequence[Subject], images: int, seed: int) -> Dataset:
     """
     first, *others = subjects
     dataset = first.dataset
-    test = split.own_test(dataset, split.load(first.run.split))
+    test = split.own_test(dataset, read_arrays(first.run.split))
     found = drawn(replace(dataset, test=test), images, seed)
     for other in others:
         split.warn_of_trained(
-            found.test.hashes, split.load(other.run.split), f"images that {other.label} is shown"
+            found.test.hashes, read_arrays(other.run.split), f"images that {other.label} is shown"
         )
     return found
 

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from resnet.errors import UserError, decoration
-from resnet.files import csv_text, replace_arrays, replace_text, replacing
+from resnet.files import csv_text, read_arrays, replace_arrays, replace_text, replacing
 from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command, versions
 from resnet.run import split
 from resnet.run.callbacks.base import in_order
@@ -148,8 +148,8 @@ class Run:
         self._write_wrong_labels(trainer.dataset)
         parts = split.parts_of(trainer.dataset)
         if trainer.step and self.directory.split.exists():
-            parts = split.gone_on_with(parts, split.load(self.directory.split))
-        split.save(self.directory.split, parts)
+            parts = split.gone_on_with(parts, read_arrays(self.directory.split))
+        replace_arrays(self.directory.split, parts)
 
     def resume(self, trainer: Trainer) -> None:
         """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from resnet.data.dataset import AnySplit, Dataset
 from resnet.errors import UserError
-from resnet.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -26,21 +23,6 @@ def gone_on_with(parts: dict[str, np.ndarray], before: Mapping[str, np.ndarray])
     for name in parts.keys() - {"train"}:
         warn_of_trained(parts[name], before, f"{name} images")
     return parts | {"train": np.union1d(parts["train"], before["train"])}
-
-
-def save(path: Path, parts: Mapping[str, Any]) -> None:
-    """Write the hashes by part."""
-    with replacing(path) as part, part.open("wb") as file:
-        np.savez(file, **parts)
-
-
-def load(path: Path) -> dict[str, np.ndarray]:
-    """What `save` wrote. Raises UserError where it cannot be read."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} does not say what the run trained on: {error}") from error
 
 
 def own_test(dataset: Dataset, parts: Mapping[str, np.ndarray]) -> AnySplit:

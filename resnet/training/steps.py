@@ -162,7 +162,8 @@ class Steps:
         def evaluate_batch(block, indices):
             self.strategy.run(replica_step, (block, indices))
 
-        return evaluate_batch
+        # Traced now: TensorFlow warns of a function that each of several trainings traces at its first call.
+        return evaluate_batch.get_concrete_function()
 
     def _differentiate(self, batch, size, weights=None):
         """Gradients, loss, and targets and Losses of each part, of a replica's Batch.
