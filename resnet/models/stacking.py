@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
+import keras
 import numpy as np
 
 from resnet.models import names
 from resnet.models.layers import Repeat
-
-if TYPE_CHECKING:
-    import keras
 
 
 def unstack(
@@ -38,6 +35,20 @@ def stack(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
     for variable, parts in _parts(model):
         arrays = [weights[name] for _, name in parts]
         variable.assign(arrays[0] if parts[0][0] is None else np.stack(arrays))
+
+
+def layers_by_block(model):
+    """Layers by the name that they have in the unrolled form; blocks of one loop share theirs."""
+    found = {}
+    for layer in model.layers:
+        if not isinstance(layer, Repeat):
+            found[layer.name] = layer
+            continue
+        part = names.place(layer.name).part
+        for number in range(layer.first, layer.first + layer.repeats):
+            own = [inner for inner in layer.block.layers if not isinstance(inner, keras.layers.InputLayer)]
+            found |= {names.in_block(inner.name, part, number): inner for inner in own}
+    return found
 
 
 def _parts(model):
