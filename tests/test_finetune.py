@@ -140,7 +140,7 @@ def test_rates_fall_from_the_head_down():
         steps[decay] = {name: after[name] - before[name] for name in after if "moving" not in name}
     factors = {"head": 1.0, "stage3": 0.5, "stage2": 0.25, "stage1": 0.125, "stem": 0.0625}
     for name, step in steps[1.0].items():
-        np.testing.assert_allclose(steps[0.5][name], factors[part(name)] * step, atol=3e-8, err_msg=name)
+        np.testing.assert_allclose(steps[0.5][name], factors[part(name)] * step, 1e-3, 1e-7, err_msg=name)
 
 
 def test_groups_and_layer_decay_multiply():
@@ -155,12 +155,10 @@ def test_groups_and_layer_decay_multiply():
 
 
 def test_what_cannot_be_frozen_is_named():
-    for parts, words in (
-        (["stage7"], "resnet_v1_20 has no stage7; it has stem, stage1, .*all_but_head"),
-        (["all_but_head", "head"], "nothing is left"),
-    ):
-        with pytest.raises(UserError, match=f"freeze.parts.*{words}"):
-            Freeze(parts).freeze(network())
+    with pytest.raises(UserError, match="resnet_v1_20 has no stage7; it has stem, stage1, .*all_but_head"):
+        Freeze(["stage7"]).freeze(network())
+    with pytest.raises(UserError, match="freeze.parts=.*: nothing is left to train"):
+        Freeze(["all_but_head", "head"]).freeze(network())
     own = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     with pytest.raises(UserError, match="no stages"):
         Freeze(["stem"]).freeze(own)

@@ -31,14 +31,11 @@ class Freeze:
     def freeze(self, model: keras.Model) -> None:
         """Freeze the parts of `model`. Raises UserError for one that it lacks, and where nothing is left."""
         for layer in self._layers(model):
-            for inner in layer.block.layers if isinstance(layer, Repeat) else [layer]:
-                moving = isinstance(inner, keras.layers.BatchNormalization) and not self.statistics
-                if moving:
-                    for weight in (inner.gamma, inner.beta):
-                        if weight is not None:
-                            weight.trainable = False
-                else:
-                    inner.trainable = False
+            if isinstance(layer, keras.layers.BatchNormalization) and not self.statistics:
+                for weight in layer.trainable_variables:
+                    weight.trainable = False
+            else:
+                layer.trainable = False
         if not model.trainable_variables:
             raise UserError(f"freeze.parts={self.parts}: nothing is left to train; leave a part out")
 
@@ -57,4 +54,6 @@ class Freeze:
                     f"freeze.parts: {model.name} has no {part}; it has {', '.join(known) or 'no stages'}"
                 )
         wanted = set(self.parts) | (set(found) - {names.HEAD} if ALL_BUT_HEAD in self.parts else set())
-        return [layer for layer in model.layers if parts.get(layer.name) in wanted]
+        frozen = [layer for layer in model.layers if parts.get(layer.name) in wanted]
+        groups = [layer.block.layers if isinstance(layer, Repeat) else [layer] for layer in frozen]
+        return [layer for group in groups for layer in group]

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 class Last:
     """The weights after the last step."""
 
+    mean: Sequence[Any] = ()
+
     variables: Sequence[keras.Variable] = ()
 
     def start(self, model: keras.Model) -> None:
@@ -44,6 +46,11 @@ class Last:
 
         `batches` gives the batches of an epoch of training, as the network sees them.
         """
+
+    def _assign_mean(self):
+        for variable, mean in zip(self.variables, self.mean, strict=True):
+            if variable.trainable:  # of what is frozen the mean is the same but for rounding
+                variable.assign(mean)
 
     def state(self) -> dict[str, Any]:
         return {}
@@ -97,8 +104,7 @@ class Average(Last):
         if not self.count:
             log.warning("the training ended before the average of its weights began: these are the last")
             return
-        for variable, value in zip(self.variables, self.mean, strict=True):
-            variable.assign(value)
+        self._assign_mean()
         measure_batch_norm(model, batches)
 
     def state(self) -> dict[str, Any]:
@@ -130,8 +136,7 @@ class Ema(Last):
             self.strategy.extended.update(mean, move, args=(variable.value,))
 
     def apply(self, model: keras.Model, batches: Iterable[tf.Tensor]) -> None:
-        for variable, mean in zip(self.variables, self.mean, strict=True):
-            variable.assign(mean)
+        self._assign_mean()
         measure_batch_norm(model, batches)
 
     def state(self) -> dict[str, Any]:
