@@ -101,8 +101,7 @@ def test_thawed_it_is_a_new_training_of_all_from_there(kind):
     assert moved(snapshots.taken[1], after) == after.keys()
     first, _, ended = trained(Freeze(["all_but_head"]), KINDS[kind](), epochs=2)
     model = first.model
-    for layer in model.layers:
-        layer.trainable = True
+    first.freeze.thaw(model)
     second = Trainer(epochs=4, batch_size=8, watch="test")
     second.compile(model, KINDS[kind](), data(), schedule=Constant())
     second.history, second.step = (
