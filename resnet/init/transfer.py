@@ -116,7 +116,8 @@ def _listed(units: Iterable[str]) -> str:
     for (part, is_block), group in groupby(units, _part):
         members = list(group)
         numbers = [number for unit in members for number in names.place(unit).blocks or ()]
-        texts += [names.blocks(part, numbers)] if is_block and len(numbers) > 1 else members
+        several = is_block and len(numbers) > 1
+        texts += [names.blocks(part, range(numbers[0], numbers[-1] + 1))] if several else members
     return ", ".join(texts)
 
 

@@ -37,7 +37,9 @@ OUR_NAMES = [
 ]
 
 
-def load(model, name, file=None, whole=True):
+def load(
+    model: keras.Model, name: str, file: str | None = None, whole: bool = True
+) -> tuple[keras.Model, bool]:
     """A network in the form of `model` with weights of keras.applications; whether its classifier is theirs.
 
     `file` is one in their layout, in the place of the published one; `name` is what messages call it; `whole`
@@ -72,12 +74,12 @@ def load(model, name, file=None, whole=True):
     return ours, whole
 
 
-def normalization(model):
+def normalization(model: keras.Model) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of the channels, red first, by which keras.applications takes pictures."""
     return SYMMETRIC if "_v2_" in model.name else CAFFE
 
 
-def weights_of(theirs):
+def weights_of(theirs: keras.Model) -> dict[str, np.ndarray]:
     """Weights of a network of keras.applications by the names that `stacking.unstack` gives ours."""
     version = 2 if any(layer.name == "post_bn" for layer in theirs.layers) else 1
     return {
@@ -87,7 +89,7 @@ def weights_of(theirs):
     }
 
 
-def our_name(layer, version):
+def our_name(layer: str, version: int) -> str:
     """`conv2_block1_1_conv` to `stage1_block1_conv1`, and so on."""
     found, name = next((m, ours) for p, ours in OUR_NAMES if (m := re.fullmatch(p, layer)))
     parts = list(found.groups())

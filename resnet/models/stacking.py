@@ -37,7 +37,7 @@ def stack(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
         variable.assign(arrays[0] if parts[0][0] is None else np.stack(arrays))
 
 
-def layers_by_block(model):
+def layers_by_block(model: keras.Model) -> dict[str, keras.layers.Layer]:
     """Layers by the name that they have in the unrolled form; blocks of one loop share theirs."""
     found = {}
     for layer in model.layers:

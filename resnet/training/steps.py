@@ -84,8 +84,8 @@ class Steps:
 
         It trains S steps of what is trainable when it is first called, and gives their losses `(S,)`, weight
         decay included. `after_step`, of the step, is called across the replicas once a step is applied. With
-        `outcomes` it also gives float32 `(S, B, 2)`: of each image, as the step saw it, the probability of its
-        class and the number of the likeliest one.
+        `outcomes` it also gives float32 `(S, B, 2)`: of each image, as the step saw it, the probability of
+        its class and the number of the likeliest one.
         """
         strategy, optimizer = self.strategy, self.optimizer
 
