@@ -1,5 +1,7 @@
 """Parts of a network frozen in a training, thawed in it, and trained at rates of their own."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -7,10 +9,12 @@ import pytest
 from resnet.data import synthetic
 from resnet.errors import UserError
 from resnet.models import resnet_v1, resnet_v2, summary, unstack
+from resnet.run.checkpoints import checkpoints, newest
 from resnet.training import optimizers
 from resnet.training.freezing import Freeze
 from resnet.training.schedules import Constant
 from resnet.training.trainer import Trainer
+from tests.entry_point import TINY, start, train
 from tests.smooth import Keep
 
 BELOW = ("stem", "stage1", "stage2")
@@ -169,3 +173,32 @@ def test_the_head_of_v2_is_what_follows_its_last_stage():
     model = resnet_v2((8, 8, 3), 3, depth=11)
     Freeze(["all_but_head"]).freeze(model)
     assert {v.path.split("/")[0] for v in model.trainable_variables} == {"final_bn", "logits"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [5, 25])
+def test_killed_and_resumed_a_fine_tuning_is_the_uninterrupted_one(steps, tmp_path):
+    """Before and after the thaw, to the last bit; and the run that it began from may be gone by then."""
+    assert train(*TINY, "trainer.epochs=1", "hydra.run.dir=base", cwd=tmp_path).returncode == 0
+    others = "data.classes=[1,7]", "trainer.epochs=4", "freeze.epochs=2", "trainer.batch_size=2"
+    exact = "trainer.deterministic=true", "callbacks.checkpoints.minutes=1e-6"
+    fine = "experiment=finetune", "init.run=base", *TINY, "data.train_size=25", *others, *exact
+    done = train(*fine, "hydra.run.dir=whole", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "logits is new" in done.stdout and "epoch 3: nothing is frozen any more" in done.stdout
+    folder = tmp_path / "run" / "checkpoints"
+    process = start(*fine, "hydra.run.dir=run", cwd=tmp_path)
+    while process.poll() is None and not any(int(p.stem[5:]) >= steps for p in checkpoints(folder)):
+        pass
+    process.kill()
+    process.wait()
+    shutil.rmtree(tmp_path / "base")
+    done = train("resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found, expected = (newest(tmp_path / name / "checkpoints")[0] for name in ("run", "whole"))
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    assert (tmp_path / "run/normalization.npz").read_bytes() == (
+        tmp_path / "whole/normalization.npz"
+    ).read_bytes()

@@ -65,11 +65,11 @@ def card(run: RunDirectory, network: Trained, shipped: Sequence[Shipped], tried:
         f"# {network.model.name}",
         f"Tells {len(names)} kinds of pictures apart: {', '.join(names)}.",
         f"Pictures are uint8 `(N, {height}, {width}, {channels})`, from 0 to 255, any number at a time; what "
-        "normalises them is inside. Out come `class_names` and, in their order, `probabilities` of each picture.",
+        "normalises them is inside. Out come `class_names` and each picture's `probabilities` in their order.",
         "## Files",
         table(shipped),
-        f"Each was loaded in its own runtime and compared with the network on {tried:,} test pictures, of which "
-        "this is the accuracy. Milliseconds are medians on the machine that wrote this.",
+        f"Each was loaded in its own runtime and compared with the network on {tried:,} test pictures, "
+        "of which this is the accuracy. Milliseconds are medians on the machine that wrote this.",
         "## How good it is",
         _accuracy(run),
         "## Data and recipe",

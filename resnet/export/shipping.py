@@ -49,8 +49,8 @@ def export(
     """Write `network`, of a finished run, to the new directory `output` in these formats, with a model card.
 
     Each is loaded in a process of its own and compared with the network on the `test` pictures; int8 is
-    calibrated on some of the `train` pictures. Raises UserError, and leaves nothing, where one is not the same
-    network.
+    calibrated on some of the `train` pictures. Raises UserError, and leaves nothing, where one is not the
+    same network.
     """
     with writing(output), tempfile.TemporaryDirectory(dir=_made(output.parent), prefix=".part-") as folder:
         part, serving = Path(folder) / "export", Serving(network)
