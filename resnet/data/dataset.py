@@ -161,9 +161,9 @@ def make_dataset(
     images of its own. With `folds` they are in its place part `fold` of so many parts of the training images.
     All are cut off class by class, with equal pictures on one side. How many pictures are equal is logged.
     `classes` takes some of the classes by name, in this order, before all that. `balance`: see
-    `Dataset.order`. `label_noise` is the share of what is left for training whose labels are made wrong at the
-    end, see `label_noise.with_wrong_labels`. Raises UserError for a name that is no class, for a cut or size
-    that the source cannot give, and for pictures that cannot be read.
+    `Dataset.order`. `label_noise` is the share of what is left for training whose labels are made wrong at
+    the end, see `label_noise.with_wrong_labels`. Raises UserError for a name that is no class, for a cut or
+    size that the source cannot give, and for pictures that cannot be read.
     """
     train, test, validation = _held((train, test, validation), class_names, memory, Path(shards).expanduser())
     class_names = [printable(name) for name in class_names]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scipy.stats import binomtest
 
 from resnet.export.runtime import BATCH
-from resnet.run import split
+from resnet.files import read_arrays
 from resnet.run.directory import RunDirectory, flat
 from resnet.run.trained import Trained
 
@@ -65,7 +65,7 @@ def card(run: RunDirectory, network: Trained, shipped: Sequence[Shipped], tried:
         f"# {network.model.name}",
         f"Tells {len(names)} kinds of pictures apart: {', '.join(names)}.",
         f"Pictures are uint8 `(N, {height}, {width}, {channels})`, from 0 to 255, any number at a time; what "
-        "normalises them is inside. Out come `class_names` and each picture's `probabilities` in their order.",
+        "normalises them is inside. Out come `class_names` and each picture's `probabilities` in order.",
         "## Files",
         table(shipped),
         f"Each was loaded in its own runtime and compared with the network on {tried:,} test pictures, "
@@ -110,7 +110,7 @@ def table(shipped: Sequence[Shipped]) -> str:
 
 
 def _accuracy(run):
-    result, count = run.result(), len(split.load(run.split)["test"])
+    result, count = run.result(), len(read_arrays(run.split)["test"])
     accuracy = result["test"]["accuracy"]
     interval = binomtest(round(accuracy * count), count).proportion_ci(method="wilson")
     return (

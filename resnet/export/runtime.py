@@ -7,14 +7,16 @@ import os
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 
 import numpy as np
 
+Predict = Callable[[np.ndarray], tuple[list[str], np.ndarray]]
 BATCH = 32
 TURNS = 20
 
 
-def load(path):
+def load(path: str) -> Predict:
     """A function of uint8 pictures `(N, H, W, C)`: K class names, and probabilities float32 `(N, K)`."""
     if os.path.isdir(path):
         return _saved_model(path)
@@ -49,18 +51,18 @@ def _litert(path):
     return lambda pictures: (names, run(images=pictures)["probabilities"])
 
 
-def milliseconds(predict, pictures):
+def milliseconds(predict: Predict, pictures: np.ndarray) -> float:
     """The median time of a call."""
     times = []
     for _ in range(TURNS):
         started = time.perf_counter()
         predict(pictures)
         times.append(time.perf_counter() - started)
-    return 1000 * np.median(times)
+    return 1000 * float(np.median(times))
 
 
-def main(path, pictures, answers):
-    predict, pictures = load(path), np.load(pictures)
+def main(network: str, asked: str, answers: str) -> None:
+    predict, pictures = load(network), np.load(asked)
     found = [predict(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
     np.savez(
         answers,
