@@ -26,7 +26,18 @@ from tests import sources
 
 CONF = Path(__file__).parent.parent / "conf"
 WHOLE = {"train_size": None, "test_size": None, "validation_split": 0.0, "normalization": "channel"}
-GROUPS = ("data", "model", "optimizer", "augmentation", "schedule", "loss", "trainer", "experiment")
+GROUPS = (
+    "data",
+    "model",
+    "optimizer",
+    "augmentation",
+    "schedule",
+    "loss",
+    "init",
+    "freeze",
+    "trainer",
+    "experiment",
+)
 BY_NAME = ("metrics", "callbacks")
 
 
@@ -36,7 +47,12 @@ def options(*groups):
     return [f"{group}={name}" for group, name in files if not name.startswith("_")]
 
 
-NEEDED = {"loss=distillation": ["loss.teacher=run"]}  # what has no default
+NEEDED = {  # what has no default
+    "loss=distillation": ["loss.teacher=run"],
+    "init=run": ["init.run=run"],
+    "init=torch": ["init.file=weights.npz"],
+    "experiment=finetune": ["init.run=run"],
+}
 
 
 def composed(*overrides):
@@ -55,7 +71,7 @@ def test_composes(option):
 @pytest.mark.parametrize("option", options("experiment"))
 def test_every_job_of_a_sweep_composes(option):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        hydra = compose("config", [option], return_hydra_config=True).hydra
+        hydra = compose("config", [option, *NEEDED.get(option, ())], return_hydra_config=True).hydra
     params = [f"{key}={values}" for key, values in (hydra.sweeper.params or {}).items()]
     overrides = OverridesParser.create().parse_overrides(params)
     (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)

@@ -337,7 +337,7 @@ def test_summary_has_a_line_a_stage():
         assert [line[:2] for line in stages] == [["stage1", "12"], ["stage2", "12"], ["stage3", "12"]]
         parameters = sum(int(line[-1].replace(",", "")) for line in lines[2:-1])
         assert parameters == model.count_params()
-        assert stages[1][2:-1] == ["16", "x", "16", "x", "128"]
+        assert stages[1][2:-2] == ["16", "x", "16", "x", "128"]
 
 
 @pytest.mark.parametrize(

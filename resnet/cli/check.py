@@ -12,7 +12,7 @@ from resnet import rules
 from resnet.cli.ranges import ELSEWHERE, PLACES, PLAIN, RANGES
 from resnet.errors import ConfigError
 
-GROUPS = ("data", "model", "optimizer", "augmentation", "schedule", "loss", "trainer")
+GROUPS = ("data", "model", "optimizer", "augmentation", "schedule", "loss", "init", "freeze", "trainer")
 BY_NAME = ("metrics", "callbacks")  # groups of any number of nodes
 SETTINGS = {name: RANGES[name] for name in ("seed", "threads", "changes")}
 SETTINGS |= dict.fromkeys((*GROUPS, *BY_NAME), dict)

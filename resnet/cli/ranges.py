@@ -20,6 +20,7 @@ Part = Annotated[float, Field(gt=0, le=1)]
 Size = Count | Annotated[list[Count], Field(min_length=2, max_length=2)]
 Finite = Annotated[float, Field(ge=-3.4e38, le=3.4e38)]
 Range = Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
+Channels = Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1)]
 Shift = Natural | NotNegative | Annotated[list[Natural | Finite], Field(min_length=1)]
 
 
@@ -61,7 +62,7 @@ RANGES: dict[str, Any] = {
     "originals": bool,
     "extra": bool,
     "corruptions": Annotated[list[str], Field(min_length=1)],
-    "classes": Annotated[int, Field(ge=2)],
+    "classes": Annotated[list[str | int], Field(min_length=2)] | None,
     "train_images": Count,
     "test_images": Count,
     # of models
@@ -107,6 +108,7 @@ RANGES: dict[str, Any] = {
     "decay_of": Literal["kernels", "weights", "all"],
     "decoupled": bool,
     "groups": list[Group],
+    "layer_decay": Part,
     "clipnorm": Positive | None,
     "global_clipnorm": Positive | None,
     "clipvalue": Positive | None,
@@ -194,6 +196,14 @@ RANGES: dict[str, Any] = {
     "kind": Literal["hard", "soft"],
     "teacher": str,
     "temperature": Positive,
+    # of where a network begins
+    "run": str,
+    "weights": Literal["final", "last", "best", "average", "ema"],
+    "classifier": Literal["fitting", "new"],
+    "mean": Channels,
+    "std": Channels,
+    "parts": list[str],
+    "statistics": bool,
     # of metrics and callbacks
     "k": Count,
     "bins": Count,
@@ -225,6 +235,8 @@ RANGES: dict[str, Any] = {
 ELSEWHERE: dict[str, dict[str, Any]] = {
     "resnet.data.tfds": {"dir": str | None},
     "resnet.data.image_folder": {"channels": Literal[1, 3]},
+    "resnet.data.synthetic": {"classes": Annotated[int, Field(ge=2)]},
+    "resnet.init.imagenet": {"file": str | None},
     "resnet.models.convnext": {"size": Literal["atto", "femto", "pico", "nano", "tiny", "small", "base"]},
     "resnet.models.densenet_imagenet": {"depth": Literal[121, 169, 201]},
     "resnet.models.highway": {"filters": Annotated[list[Count], Field(min_length=4, max_length=4)]},
@@ -233,6 +245,7 @@ ELSEWHERE: dict[str, dict[str, Any]] = {
     "resnet.models.vgg": {"depth": Literal[11, 13, 16, 19]},
     "resnet.augmentation.crop_flip": {"padding": Natural},
     "resnet.training.distillation.Distillation": {"alpha": Factor},
+    "resnet.training.freezing.Freeze": {"epochs": Count | None},
     "resnet.training.losses.bootstrapped": {"beta": Factor},
     "resnet.training.losses.symmetric": {"beta": NotNegative},
     "resnet.training.schedules.Plateau": {"factor": Fraction},
@@ -251,6 +264,8 @@ PLACES = {
     "transforms": ("resnet.augmentation.",),
     "schedule": ("resnet.training.schedules.",),
     "loss": ("resnet.training.losses.", "resnet.training.distillation.", "keras.losses."),
+    "init": ("resnet.init.",),
+    "freeze": ("resnet.training.freezing.",),
     "trainer": ("resnet.training.trainer.",),
     "plateau": ("resnet.training.schedules.Plateau",),
     "strategy": ("resnet.training.distribution.",),

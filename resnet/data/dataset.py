@@ -136,6 +136,7 @@ def make_dataset(
     *,
     validation: Any = None,
     test_split: float | None = None,
+    classes: Sequence[str | int] | None = None,
     train_size: int | None = None,
     test_size: int | None = None,
     validation_split: float | None = 0.1,
@@ -159,12 +160,18 @@ def make_dataset(
     `validation_split` is the fraction of the training images held out, unless the source has `validation`
     images of its own. With `folds` they are in its place part `fold` of so many parts of the training images.
     All are cut off class by class, with equal pictures on one side. How many pictures are equal is logged.
-    `balance`: see `Dataset.order`. `label_noise` is the share of what is left for training whose labels are
-    made wrong at the end, see `label_noise.with_wrong_labels`. Raises UserError for a cut or size that the
-    source cannot give, and for pictures that cannot be read.
+    `classes` takes some of the classes by name, in this order, before all that. `balance`: see
+    `Dataset.order`. `label_noise` is the share of what is left for training whose labels are made wrong at
+    the end, see `label_noise.with_wrong_labels`. Raises UserError for a name that is no class, for a cut or
+    size that the source cannot give, and for pictures that cannot be read.
     """
     train, test, validation = _held((train, test, validation), class_names, memory, Path(shards).expanduser())
     class_names = [printable(name) for name in class_names]
+    if classes is not None:
+        numbers = _numbers(list(map(str, classes)), class_names)
+        train = _of_classes(train, numbers)
+        test, validation = (part and _of_classes(part, numbers) for part in (test, validation))
+        class_names = [class_names[number] for number in numbers]
     draw: dict[str, Any] = {"seed": seed, "class_names": class_names}
     repeated = {}
     if test is None:
@@ -280,6 +287,23 @@ def _check(split):
         )
     if labels.dtype != np.int32:
         raise UserError(f"data: labels are {labels.dtype}; a source gives int32")
+
+
+def _numbers(wanted, class_names):
+    """Labels of the classes of these names. Raises UserError for a name that is none, or stands twice."""
+    for i, name in enumerate(wanted):
+        if name not in class_names or name in wanted[:i]:
+            what = "stands twice" if name in class_names else "is not there"
+            raise UserError(f"data.classes: {name} {what}; the classes are {', '.join(class_names)}")
+    return [class_names.index(name) for name in wanted]
+
+
+def _of_classes(split, numbers):
+    """The images of the classes of these numbers, whose labels become 0, 1, ..."""
+    taken = split.take(np.flatnonzero(np.isin(split.labels, numbers)))
+    places = np.zeros(max(numbers) + 1, np.int32)
+    places[numbers] = np.arange(len(numbers))
+    return replace(taken, labels=places[taken.labels])
 
 
 def source(function: Callable[..., Dataset]) -> Callable[..., Dataset]:

@@ -24,6 +24,7 @@ from resnet.run.epoch_record import keras_logs
 from resnet.training import callback_memory
 from resnet.training.distribution import everyone, is_chief, single
 from resnet.training.environment import precision_in_force
+from resnet.training.freezing import Freeze
 from resnet.training.losses import AnyLoss, cross_entropy, loss_of
 from resnet.training.metrics import Metric
 from resnet.training.schedules import Constant, Plateau, Schedule
@@ -126,6 +127,7 @@ class Trainer:
         augmentation: Transform | None = None,
         loss: AnyLoss | None = None,
         metrics: Mapping[str, Metric] | None = None,
+        freeze: Freeze | None = None,
     ) -> None:
         """Bind what is to be trained; model, optimizer and metrics come from `scope()`.
 
@@ -137,6 +139,7 @@ class Trainer:
             augmentation: a Transform; None for none.
             loss: one of `training.losses`, or of Keras; None for cross-entropy.
             metrics: by name, as in `training.metrics`; None for the accuracy.
+            freeze: a `freezing.Freeze`; None to train all.
 
         Raises UserError for fewer images than a batch has, for an optimizer that cannot be stepped here, for
         a model of another precision, for metrics without the accuracy, and where nothing is there that is to
@@ -150,6 +153,9 @@ class Trainer:
         self._check_images(dataset)
         self._check_model(model)
         self._check_optimizer(optimizer)
+        self.freeze = freeze or Freeze()
+        if self.freeze.parts and optimizer.use_ema:
+            raise UserError("optimizer.use_ema averages frozen weights too; give trainer.final_weights=ema")
         self.model, self.optimizer, self.dataset = model, optimizer, dataset
         self.schedule = schedule or Constant()
         self.base_rate = self._base_rate(optimizer)
@@ -179,6 +185,9 @@ class Trainer:
         self.first_step_at: float | None = None
         self._steps_per_call = 1
         self._feed = feed(dataset.train, self.strategy, self.preprocessing.crop, self.seed)
+        self._unstepped = [np.array(v) for v in optimizer.variables] if self.freeze.epochs else []
+        self.freeze.freeze(model)
+        self.frozen = bool(self.freeze.parts)
         self._evaluated: AnySplit | None = None
         self.callbacks: dict[str, keras.callbacks.Callback] = {}
         self._remembered: dict[str, dict[str, Any]] = {}
@@ -197,8 +206,7 @@ class Trainer:
         schedule x plateau x what it made of it.
         """
         self.callbacks = named(callbacks)
-        outcomes = any(getattr(callback, "needs_outcomes", False) for callback in self.callbacks.values())
-        self._train_steps = self.steps.training(self._feed, self.weights.after_step, outcomes)
+        self._trace()
         self.model.optimizer = self.optimizer
         self.model.stop_training = self.stopped
         called = keras.callbacks.CallbackList(
@@ -264,6 +272,9 @@ class Trainer:
         )
         self.test_looks, self.stopped = progress["test_looks"], progress["stopped"]
         self.callback_factor = progress["callback_factor"]
+        thawed = self.freeze.epochs
+        if self.frozen and thawed is not None and self._epoch_at(self.step) > thawed:
+            self._thaw()
         if self.plateau and "plateau" in progress:
             self.plateau.restore(progress["plateau"])
         owners = {key for key in progress if key == "weights" or key.startswith(CALLBACKS)}
@@ -352,6 +363,8 @@ class Trainer:
         trained, images = len(self.history), 0
         if self.step == self.epoch_start:
             self.steps.reset_metrics()
+            if self.frozen and trained == self.freeze.epochs:
+                self._begin_second_phase()
         self._assign_rate(self._epoch_at(self.step))
         callbacks.on_epoch_begin(trained)
         started = time.perf_counter()
@@ -372,6 +385,27 @@ class Trainer:
         callbacks.on_epoch_end(trained, self._logs())
         self._honour_rate()
         self.stopped = self._agreed(self.model.stop_training)
+
+    def _begin_second_phase(self):
+        """End a training of some parts, and begin one of all, with the optimizer as new."""
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        for variable, value in zip(self.optimizer.variables, self._unstepped, strict=True):
+            variable.assign(value)
+        if self.plateau:
+            self.plateau.reset()  # the loss has more weight decay in it
+        self._thaw()
+        log.info("epoch %d: nothing is frozen any more", len(self.history) + 1)
+
+    def _thaw(self):
+        self.freeze.thaw(self.model)
+        self.frozen = False
+        self._trace()
+
+    def _trace(self):
+        """Have steps and evaluation compiled anew, in which stands what is trained."""
+        outcomes = any(getattr(callback, "needs_outcomes", False) for callback in self.callbacks.values())
+        self._train_steps = self.steps.training(self._feed, self.weights.after_step, outcomes)
+        self._evaluated = None
 
     def _train_call(self, indices, block, callbacks):
         """Train the steps whose images `indices` `(S, B)` names; gives what was measured so far."""
