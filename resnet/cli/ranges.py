@@ -38,6 +38,7 @@ RANGES: dict[str, Any] = {
     "seed": Natural,
     "threads": Count | None,
     "changes": Literal["refuse", "allow"],
+    "memory_gb": Positive | None,
     # of data
     "dir": str,
     "file": str,
