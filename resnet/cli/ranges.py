@@ -223,8 +223,8 @@ RANGES: dict[str, Any] = {
 }
 
 ELSEWHERE: dict[str, dict[str, Any]] = {
-    "resnet.data.tfds": {"dir": str | None},
     "resnet.data.image_folder": {"channels": Literal[1, 3]},
+    "resnet.data.tfds": {"channels": Literal[1, 3], "dir": str | None},
     "resnet.models.convnext": {"size": Literal["atto", "femto", "pico", "nano", "tiny", "small", "base"]},
     "resnet.models.densenet_imagenet": {"depth": Literal[121, 169, 201]},
     "resnet.models.highway": {"filters": Annotated[list[Count], Field(min_length=4, max_length=4)]},
