@@ -227,6 +227,8 @@ def folder(scratch, given):
     started_run(*common, "hydra.run.dir=whole").wait()
     whole = finished("whole")
     print(f"folder: decoded and trained in {time.perf_counter() - started:.0f} s")
+    said = (scratch / "folder.log").read_text("utf-8").splitlines()
+    print("folder:", next(line for line in said if "GB available" in line).partition(" - ")[2])
     process = started_run(*common, "hydra.run.dir=killed")
     checkpoints = scratch / "killed" / "checkpoints"
     while process.poll() is None and not list(checkpoints.glob("[!.]*")):
