@@ -206,7 +206,7 @@ def folder(scratch, given):
     common = [
         *("data=image_folder", f"data.dir={root}", "data.image_size=64", "data.normalization=channel"),
         *("data.test_split=0.01", "data.validation_split=0.005", f"data.shards={scratch / 'folder'}"),
-        *("model.depth=8", "trainer.batch_size=128", "trainer.max_steps=100"),
+        *("model.depth=8", "model.strides=[2,1,2,2]", "trainer.batch_size=128", "trainer.max_steps=100"),
         *("trainer.deterministic=true", "callbacks.checkpoints.minutes=0.02"),
     ]
 
