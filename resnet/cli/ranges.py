@@ -60,7 +60,7 @@ RANGES: dict[str, Any] = {
     "test_crop": Part,
     "originals": bool,
     "extra": bool,
-    "corruptions": Annotated[list[str], Field(min_length=1)],
+    "corruptions": Annotated[list[str], Field(min_length=1)] | None,
     "classes": Annotated[int, Field(ge=2)],
     "train_images": Count,
     "test_images": Count,
