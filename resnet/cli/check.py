@@ -67,9 +67,8 @@ def check_node(path: str, node: dict) -> None:
         raise ConfigError(f"{path}._target_: it says what to build, and is missing")
     values = {name: value for name, value in node.items() if name not in HYDRAS}
     ours = target.startswith(OURS)
-    if ours or target.startswith("keras.optimizers."):
+    if ranges := ranges_of(target):
         _check_place(path, target)
-        ranges = RANGES | ELSEWHERE.get(target, {})
         if ours:
             _check_names(path, target, values)
         known = {name: value for name, value in values.items() if name in ranges}
@@ -80,6 +79,12 @@ def check_node(path: str, node: dict) -> None:
         for place, part in _parts(f"{path}.{name}", value):
             if (ours and name not in PLAIN) or "_target_" in part:
                 check_node(place, part)
+
+
+def ranges_of(target: str) -> dict[str, Any]:
+    """What the options of a target may be, by name; empty for one whose options are its own matter."""
+    known = target.startswith((OURS, "keras.optimizers."))
+    return RANGES | ELSEWHERE.get(target, {}) if known else {}
 
 
 def check_values(path: str, values: dict) -> None:
