@@ -60,9 +60,11 @@ class Preprocessing:
         """The Batch that the network sees in a training step.
 
         Args:
-            images, labels: uint8 `(B, H, W, C)` and int `(B,)`.
+            images: uint8 `(B, H, W, C)`.
+            labels: int `(B,)`.
             indices: int32 `(B,)`, the images' numbers in the training set.
-            step, epoch: int32 scalars counted from 0.
+            step: int32 scalar counted from 0.
+            epoch: likewise.
             replica: its number, of those that share the step.
         """
         batch = self.augmented(images, labels, indices, step, epoch, replica)

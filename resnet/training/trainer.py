@@ -59,7 +59,8 @@ class Trainer:
         ema_decay: of `ema`.
         accumulate_steps: parts that a batch is seen in, one after the other, for the memory of one part.
             Gradients are means over the images of the batch, as without it; batch norm's are over a part.
-        sam_rho, sam_adaptive: of `sharpness.SAM`; None for a rho is without it.
+        sam_rho: the radius of `sharpness.SAM`; None is without it.
+        sam_adaptive: whether it is ASAM.
         plateau: a `schedules.Plateau`, or None.
         precision: `float32`, `bfloat16` or `auto`, as it was given to `environment.prepare`.
         deterministic: as it was given to `environment.prepare`.
@@ -129,7 +130,8 @@ class Trainer:
         """Bind what is to be trained; model, optimizer and metrics come from `scope()`.
 
         Args:
-            model, optimizer: of Keras; the model gives logits `(B, K)`.
+            model: of Keras; it gives logits `(B, K)`.
+            optimizer: of Keras.
             dataset: a `data.Dataset`.
             schedule: one of `training.schedules`; None for the optimizer's own rate.
             augmentation: a Transform; None for none.
