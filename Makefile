@@ -1,10 +1,10 @@
-# make setup | train | test | quick | fuzz | check | bench; ARGS="..." passes overrides to train.py, DATA is where CIFAR-10 lies
+# make setup | train | test | quick | fuzz | check | docs | bench; ARGS="..." passes overrides to train.py, DATA is where CIFAR-10 lies
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= experiment=demo
 DATA ?= data
 
-.PHONY: setup train test quick fuzz check bench
+.PHONY: setup train test quick fuzz check docs bench
 
 setup: .venv/.complete
 
@@ -35,6 +35,11 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/python -m resnet.cli.reference conf > docs/configuration.md
+	$(BIN)/python -m resnet.cli.api > docs/api.md
+	$(BIN)/zensical build --strict --clean
 
 bench: setup
 	$(BIN)/python -m benchmarks.throughput --data $(DATA)

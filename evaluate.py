@@ -13,7 +13,7 @@ from resnet.errors import decoration
 from resnet.files import read_arrays
 from resnet.run.directory import RunDirectory
 
-READING = ("image_size", "channels", "resize")  # how pictures are brought to the network's size
+READING = ("image_size", "channels", "resize", "test_crop")  # how pictures are brought to the network's size
 WHOLE = {"test_split": None, "validation_split": 0.0}  # nothing is cut off
 
 
@@ -26,20 +26,25 @@ def evaluate(config: DictConfig) -> None:
     import_keras()
     from hydra.utils import instantiate
 
+    from resnet.data.cifar10_c import errors
     from resnet.report import evaluation, pictures
     from resnet.run import trained
 
     network = trained.load(directory)
     dataset = instantiate(data)
-    network.check(dataset)
+    network.check(dataset, config.ten_crop)
     test = test_images(config, RunDirectory(directory), dataset)
-    probabilities = evaluation.predict(network.model, test, network.preprocessing, flip=config.flip)
+    views = {"flip": config.flip, "ten_crop": config.ten_crop}
+    probabilities = evaluation.predict(network.model, test, network.preprocessing, **views)
     scores = evaluation.score(probabilities, test.labels, dataset.class_names)
     decay = float(sum(network.model.losses))
     report = {"loss": scores["cross_entropy"] + decay, "weight_decay": decay, **scores}
+    if dataset.condition:
+        conditions = [dataset.condition(test.name(i)) for i in range(len(test))]
+        report |= errors(probabilities.argmax(1) == test.labels, conditions)
     output = Path(config.output)
     output.mkdir(parents=True)
-    of = {"run": str(directory), "data": data, "flip": config.flip}
+    of = {"run": str(directory), "data": data, **views}
     (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n", "utf-8")
     show(report)
     with decoration("the pictures"):
@@ -86,6 +91,10 @@ def show(report):
         + f", loss {report['loss']:.4f} (cross-entropy {report['cross_entropy']:.4f}, "
         f"weight decay {report['weight_decay']:.4f}), calibration error {report['calibration_error']:.2%}"
     )
+    for corruption, of in report.get("corruptions", {}).items():
+        print(f"{corruption}: error {', '.join(f'{error:.2%}' for error in of.values())} by severity")
+    if "mean_corruption_error" in report:
+        print(f"mean corruption error {report['mean_corruption_error']:.2%}")
     table = Table("class", box=None, pad_edge=False)
     for heading in ("images", "accuracy", "precision"):
         table.add_column(heading, justify="right")

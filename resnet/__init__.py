@@ -16,7 +16,7 @@ __version__ = "0.2.0"
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # before anyone imports Keras; `resnet.backend` sees to the rest
 
-ROOMS = ("augmentation", "data", "models", "report", "run", "training")
+ROOMS = ("augmentation", "data", "init", "models", "report", "run", "training")
 PLACES = {
     "explain": "resnet.explaining",
     "fit": "resnet.fitting",

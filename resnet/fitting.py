@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from resnet.run.callbacks import Progress
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
     from resnet.augmentation.transform import Transform
     from resnet.data.dataset import Dataset
+    from resnet.init.run import Init
     from resnet.run.run import Run
+    from resnet.training.freezing import Freeze
     from resnet.training.losses import AnyLoss
     from resnet.training.metrics import Metric
     from resnet.training.schedules import Schedule
@@ -29,6 +32,8 @@ def fit(
     augmentation: Transform | None = None,
     loss: AnyLoss | None = None,
     metrics: Mapping[str, Metric] | None = None,
+    init: Init | None = None,
+    freeze: Freeze | None = None,
     callbacks: Callbacks | None = None,
     trainer: Trainer | None = None,
     run: Run | None = None,
@@ -44,6 +49,9 @@ def fit(
         augmentation: a Transform of `resnet.augmentation`; None for none.
         loss: one of `training.losses`, or of Keras; None for cross-entropy.
         metrics: by name, as in `training.metrics`; None for the accuracy.
+        init: one of `resnet.init`, which gives the model its weights, and the normalization that they are
+            for; None for those it has. A run that goes on has both already.
+        freeze: a `training.freezing.Freeze`; None to train all.
         callbacks: of Keras, by name or in a list; None for the progress alone.
         trainer: a Trainer; None for one of `options`, which are a Trainer's arguments.
         run: an entered `run.Run`, which goes on with what its directory holds and records the training
@@ -59,6 +67,9 @@ def fit(
     trainer = trainer or Trainer(**{"precision": "auto"} | options)  # whichever was prepared
     with trainer.scope():
         optimizer = optimizer or Adam(1e-3)
+    if init is not None:
+        normalization = run.normalization() if run and run.goes_on else init(model, dataset)
+        dataset = replace(dataset, normalization=normalization)
     trainer.compile(
         model,
         optimizer,
@@ -67,6 +78,7 @@ def fit(
         augmentation=augmentation,
         loss=loss,
         metrics=metrics,
+        freeze=freeze,
     )
     callbacks = {"progress": Progress()} if callbacks is None else callbacks
     if run is None:

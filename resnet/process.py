@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("tensorflow", "keras", "hydra-core", "numpy")
+MEMORY, GROUPS, CGROUP = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -42,6 +43,56 @@ def forget_peak_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):
         CLEAR_REFS.write_text("5", "ascii")  # proc(5): resets the peak resident set size
+
+
+def available_memory() -> int:
+    """Bytes that this process can still take: what is free, within the limits that it is under."""
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.virtual_memory().available
+    found = []
+    with suppress(OSError, StopIteration):
+        lines = MEMORY.read_text("ascii").splitlines()
+        found.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
+    with suppress(OSError, ValueError):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with suppress(OSError):
+        import resource
+
+        taken = {words[0]: words[1] for words in _status() if words[0] in ("VmSize:", "VmData:")}
+        for kind, name in ((resource.RLIMIT_AS, "VmSize:"), (resource.RLIMIT_DATA, "VmData:")):
+            if (limit := resource.getrlimit(kind)[0]) != resource.RLIM_INFINITY:
+                found.append(limit - 1024 * int(taken[name]))
+    return min([*found, *_left_in_groups()])
+
+
+def _left_in_groups():
+    """What the control groups of this process, cgroups(7), leave it; in a container its own is the root."""
+    with suppress(OSError):
+        for line in GROUPS.read_text("utf-8").splitlines():
+            _, controllers, name = line.split(":", 2)
+            if controllers not in ("", "memory"):
+                continue
+            for folder in {CGROUP / controllers / name.lstrip("/"), CGROUP / controllers}:
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+                limit, usage = names if controllers else ("memory.max", "memory.current")
+                with suppress(OSError, ValueError, StopIteration):  # no limit is "max", no number
+                    lines = (folder / "memory.stat").read_text("ascii").splitlines()
+                    cached = next(int(n.split()[1]) for n in lines if n.startswith("inactive_file "))
+                    left = int((folder / limit).read_text()) - int((folder / usage).read_text())
+                    yield left + cached
+
+
+def resident_memory(process: int) -> int | None:
+    """Bytes that the process of this id holds, 0 if it is gone; only Linux says it."""
+    if not STATUS.exists():
+        return None
+    try:
+        lines = [line.split() for line in Path(f"/proc/{process}/status").read_text("utf-8").splitlines()]
+        return 1024 * next((int(words[1]) for words in lines if words[0] == "VmRSS:"), 0)
+    except OSError:
+        return 0
 
 
 def cores() -> int:

@@ -23,7 +23,19 @@ def dense_blocks_per_stage(depth: int, bottleneck: bool) -> int:
     return blocks_per_stage(depth, 6 if bottleneck else 3, others=4)
 
 
-def recompute_in_loops(recompute: bool, stage: str) -> None:
+def fold_of_folds(folds: int | None, fold: int) -> None:
+    """They are counted from 0."""
+    if folds is not None and fold >= folds:
+        raise ValueError(f"fold={fold}: of {folds} folds, which are 0 to {folds - 1}")
+
+
+def originals_are_streamed(originals: bool, memory: str) -> None:
+    """They are read from their files each time."""
+    if originals and memory == "resident":
+        raise ValueError("originals=true reads pictures from their files: memory is auto or streamed")
+
+
+def recompute_in_loops(recompute: bool | str, stage: str) -> None:
     """What is run again in the backward pass is a loop's body."""
     if recompute and stage != "looped":
         raise ValueError("recompute=true needs stage=looped")
@@ -35,10 +47,16 @@ def adaptive_has_a_radius(sam_rho: float | None, sam_adaptive: bool) -> None:
         raise ValueError("sam_adaptive=true needs sam_rho, such as 0.5")
 
 
-def one_zero(zero_init: bool, rezero: bool) -> None:
-    """Two zeros in a row have no gradient."""
-    if zero_init and rezero:
-        raise ValueError("rezero=true needs zero_init=false: a branch with two zeros would never learn")
+def residual_needs_no_norm(residual: str, norm: str) -> None:
+    """Two ways of joining a branch stand in place of norms."""
+    if residual in ("fixup", "normalizer_free") and norm != "none":
+        raise ValueError(f"residual={residual} needs norm=none, in whose place it stands")
+
+
+def residual_of_activated_shortcuts(residual: str, shortcut: str) -> None:
+    """Brock et al. 2021, figure 5: the weights are scaled for what an activation gives."""
+    if residual == "normalizer_free" and shortcut not in ("projection_bn", "pooled"):
+        raise ValueError("residual=normalizer_free needs shortcut=projection_bn or pooled")
 
 
 def rising_boundaries(boundaries: Sequence[float], factors: Sequence[float]) -> None:
@@ -48,6 +66,12 @@ def rising_boundaries(boundaries: Sequence[float], factors: Sequence[float]) -> 
             f"boundaries={list(boundaries)}: boundaries must rise, with one of factors for each; "
             f"factors={list(factors)}"
         )
+
+
+def range_rises(low: float, high: float) -> None:
+    """Rates of a range test."""
+    if not low < high:
+        raise ValueError(f"low={low:g}: expected a rate below high={high:g}")
 
 
 def profile_has_an_end(steps: Sequence[int]) -> None:

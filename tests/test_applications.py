@@ -1,37 +1,12 @@
 """The networks that keras.applications has too: its weights, copied across, give its outputs."""
 
-import re
-
 import keras
 import numpy as np
 import pytest
 
-from resnet.models import convnext, densenet_imagenet, resnet_imagenet, stack, unstack, vgg
+from resnet.models import applications, convnext, densenet_imagenet, resnet_imagenet, stack, unstack, vgg
 
 SHAPE = (64, 64, 3)
-V1 = {"strided_conv": "1x1"}
-V2 = {"version": 2, "strided_block": "last"}
-OUR_NAMES = [
-    (r"conv1_(conv|bn)", "stem_{0}"),
-    (r"conv(\d)_block(\d+)_0_conv", "stage{0}_block{1}_shortcut"),
-    (r"conv(\d)_block(\d+)_0_bn", "stage{0}_block{1}_shortcut_bn"),
-    (r"conv(\d)_block(\d+)_preact_bn", "stage{0}_block{1}_bn1"),
-    (r"conv(\d)_block(\d+)_(\d)_(conv|bn)", "stage{0}_block{1}_{3}{2}"),
-    (r"post_bn", "final_bn"),
-    (r"block(\d)_conv(\d)", "stage{0}_conv{1}"),
-    (r"fc(\d)", "dense{0}"),
-    (r"predictions", "logits"),
-]
-
-
-def our_name(layer, version):
-    found, name = next((m, ours) for p, ours in OUR_NAMES if (m := re.fullmatch(p, layer)))
-    parts = list(found.groups())
-    if "block{1}" in name:
-        parts[0] = int(parts[0]) - 1  # their conv2 is the first stage
-    if version == 2 and parts[-1:] == ["bn"] and len(parts) == 4:
-        parts[2] = int(parts[2]) + 1  # and their first BN of a block is not counted
-    return name.format(*parts)
 
 
 def randomized(model):
@@ -45,13 +20,9 @@ def randomized(model):
     return model
 
 
-def assert_same(theirs, ours, version=1):
+def assert_same(theirs, ours):
     randomized(theirs)
-    weights = {
-        f"{our_name(layer.name, version)}/{variable.name}": np.array(variable)
-        for layer in theirs.layers
-        for variable in layer.variables
-    }
+    weights = applications.weights_of(theirs)
     before = unstack(ours)
     # Their v2 has no bias where a BN follows; ours is 0 there.
     assert {name.split("/")[1] for name in before.keys() - weights} <= {"bias", "seed_generator_state"}
@@ -73,17 +44,16 @@ def application(name, **options):
 @pytest.mark.parametrize(
     ("name", "depth", "options"),
     [
-        ("ResNet50", 50, V1),
-        ("ResNet50V2", 50, V2),
-        ("ResNet101", 101, V1),
-        ("ResNet101V2", 101, V2),
-        pytest.param("ResNet152", 152, V1, marks=pytest.mark.slow),
-        pytest.param("ResNet152V2", 152, V2, marks=pytest.mark.slow),
+        ("ResNet50", 50, applications.V1),
+        ("ResNet50V2", 50, applications.V2),
+        ("ResNet101", 101, applications.V1),
+        ("ResNet101V2", 101, applications.V2),
+        pytest.param("ResNet152", 152, applications.V1, marks=pytest.mark.slow),
+        pytest.param("ResNet152V2", 152, applications.V2, marks=pytest.mark.slow),
     ],
 )
 def test_resnet(name, depth, options):
-    ours = resnet_imagenet(SHAPE, 10, depth, conv_bias=True, bn_epsilon=1.001e-5, **options)
-    assert_same(application(name), ours, options.get("version", 1))
+    assert_same(application(name), resnet_imagenet(SHAPE, 10, depth, **options))
 
 
 @pytest.mark.parametrize("depth", [16, 19])

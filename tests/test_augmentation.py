@@ -1,4 +1,5 @@
 import dataclasses
+import zlib
 
 import keras
 import numpy as np
@@ -11,7 +12,8 @@ from PIL import Image, ImageEnhance, ImageOps
 
 import resnet
 from resnet import augmentation
-from resnet.augmentation import affine, mixing, operations
+from resnet.augmentation import affine, colour, crop, mixing, operations
+from resnet.augmentation import transform as transform_module
 from resnet.augmentation.generator import draw, transform
 from resnet.augmentation.generator import image_data_generator as generator
 from resnet.data import Dataset, Normalization, Preprocessing, Split
@@ -45,6 +47,8 @@ TRANSFORMS = {
     "mixup": augmentation.mixup,
     "cutmix": augmentation.cutmix,
     "randaugment": augmentation.randaugment,
+    "random_resized_crop": augmentation.random_resized_crop,
+    "colour_jitter": augmentation.colour_jitter,
     "in_order": lambda: augmentation.in_order([augmentation.crop_flip(), augmentation.mixup()]),
 }
 FIXED = ("none", "alternating_flip")  # draw nothing from the seed
@@ -465,3 +469,137 @@ def test_randaugment_needs_the_normalization():
 def test_impossible_arguments(make):
     with pytest.raises(ValueError, match="augmentation"):
         make()
+
+
+# Crops
+
+
+@pytest.mark.parametrize("shape", [(20, 21), (12, 40)])
+def test_a_resized_crop_is_pillows(shape):
+    """Of whole pictures in floats: cropped, then scaled with its triangle filter."""
+    pictures = np.random.default_rng(1).normal(0, 1, (16, *shape, 3)).astype(np.float32)
+    batch = apply(augmentation.random_resized_crop((0.1, 0.9), (0.5, 2.0)), images=tf.constant(pictures))
+    seed = stream("random_resized_crop")
+    drawn = crop.boxes(seed, 16, *shape, crop.Crop((0.1, 0.9), (0.5, 2.0)))
+    for picture, found, *box in zip(pictures, batch.images.numpy(), *(a.numpy() for a in drawn), strict=True):
+        top, left, rows, columns = map(int, box)
+        for channel in range(3):
+            part = Image.fromarray(picture[..., channel]).crop((left, top, left + columns, top + rows))
+            expected = part.resize(shape[::-1], Image.Resampling.BILINEAR)
+            np.testing.assert_allclose(found[..., channel], expected, atol=1e-4)
+
+
+def stream(name):
+    """The seed that a transform of this name draws by."""
+    return transform_module.fold_in(SEED, zlib.crc32(name.encode()) >> 1)
+
+
+def drawn_boxes(kind, height, width, how, count=3000):
+    if kind == "graph":
+        return np.stack(crop.boxes(SEED, count, height, width, how), 1)
+    random = np.random.default_rng(0)
+    return np.array([how.box(how.draw(random), height, width) for _ in range(count)])
+
+
+@pytest.mark.parametrize("kind", ["graph", "host"])
+def test_crops_have_the_areas_and_shapes_that_are_asked_for(kind):
+    top, left, rows, columns = drawn_boxes(kind, 200, 300, crop.Crop((0.1, 0.5), (0.8, 1.25))).T
+    assert top.min() >= 0 and left.min() >= 0
+    assert (top + rows).max() <= 200 and (left + columns).max() <= 300
+    shares = rows * columns / (200 * 300)
+    for values, low, high in ((shares, 0.1, 0.5), (np.log(columns / rows), np.log(0.8), np.log(1.25))):
+        assert scipy.stats.kstest(values, scipy.stats.uniform(low, high - low).cdf).statistic < 0.04
+    fraction = top / np.maximum(200 - rows, 1)
+    assert abs(fraction.mean() - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("kind", ["graph", "host"])
+@pytest.mark.parametrize(
+    ("shape", "ratio", "box"),
+    [
+        ((20, 50), (1, 1), (0, 15, 20, 20)),
+        ((50, 20), (0.5, 1), (5, 0, 40, 20)),
+        ((9, 9), (2, 3), (2, 0, 4, 9)),
+    ],
+)
+def test_where_no_crop_fits_it_is_the_largest_in_the_middle(kind, shape, ratio, box):
+    found = drawn_boxes(kind, *shape, crop.Crop((1.0, 1.0), ratio), count=3)
+    np.testing.assert_array_equal(found, [box] * 3)
+
+
+def test_crops_need_one_mean_for_all_places():
+    batch = augmentation.Batch(IMAGES, LABELS, None, None, Normalization(np.zeros((20, 21, 3)), np.ones(1)))
+    with pytest.raises(UserError, match="data.normalization=channel"):
+        augmentation.random_resized_crop()(batch, SEED)
+
+
+def test_a_crop_that_was_cut_already_is_left_out():
+    """The others draw as they do beside it."""
+    both = augmentation.in_order([augmentation.random_resized_crop(), augmentation.crop_flip()])
+    assert both.crop == crop.Crop((0.08, 1.0), (0.75, 4 / 3))
+    np.testing.assert_array_equal(apply(both.rest).images, apply(augmentation.crop_flip()).images)
+    nested = augmentation.in_order([both, augmentation.cutout(3)])
+    np.testing.assert_array_equal(
+        apply(nested.rest).images,
+        apply(augmentation.in_order([augmentation.crop_flip(), augmentation.cutout(3)])).images,
+    )
+    assert augmentation.in_order([augmentation.crop_flip(), augmentation.random_resized_crop()]).crop is None
+
+
+# Colours
+
+
+@pytest.mark.parametrize(
+    ("i", "option", "enhance"),
+    [
+        (0, "brightness", ImageEnhance.Brightness),
+        (1, "contrast", ImageEnhance.Contrast),
+        (2, "saturation", ImageEnhance.Color),
+    ],
+)
+def test_colour_jitter_is_pillows(i, option, enhance):
+    amounts = dict.fromkeys(("brightness", "contrast", "saturation"), 0.0) | {option: 0.7}
+    found = apply(augmentation.colour_jitter(**amounts)).images.numpy()
+    factors = transform_module.uniform(stream("colour_jitter"), i, [64], 0.3, 1.7).numpy()
+    assert np.ptp(factors) > 1
+    for picture, image, factor in zip(PICTURES, found, factors, strict=True):
+        expected = np.asarray(enhance(Image.fromarray(picture)).enhance(factor), np.float32)
+        assert abs((image + 0.5) * 255 - expected).max() < 1.6  # which rounds
+
+
+def test_colour_jitter_comes_in_any_order():
+    """Brightness that goes up to white before or after saturation."""
+    pictures = np.tile(np.float32([0.4, 0.1, -0.3]), (400, 2, 2, 1))
+    augment = augmentation.colour_jitter(0.9, 0.0, 0.9)
+    batch = augmentation.Batch(
+        tf.constant(pictures), tf.zeros([400, 10]), tf.range(400), tf.constant(0), NORMALIZATION
+    )
+    found = (augment(batch, SEED).images.numpy()[:, 0, 0] + 0.5) * 255
+    seed = stream("colour_jitter")
+    bright, _, saturated = (
+        transform_module.uniform(seed, i, [400], *bounds).numpy()[:, None]
+        for i, bounds in enumerate([(0.1, 1.9), (1, 1), (0.1, 1.9)])
+    )
+    pixels = (pictures[:, 0, 0] + 0.5) * 255
+
+    def saturate(colours):
+        grey = (colours @ np.float32([0.299, 0.587, 0.114]))[:, None]
+        return np.clip(grey + (colours - grey) * saturated, 0, 255)
+
+    first = saturate(np.clip(pixels * bright, 0, 255))
+    last = np.clip(saturate(pixels) * bright, 0, 255)
+    is_first, is_last = (np.all(abs(found - colours) < 0.01, 1) for colours in (first, last))
+    assert np.all(is_first | is_last)
+    assert 0.3 < np.mean(is_first[is_first != is_last]) < 0.7
+
+
+def test_lighting_follows_the_colours_of_imagenet():
+    """One colour for a picture; over many their covariance is that of the paper's equation."""
+    images = tf.zeros([5000, 2, 2, 3])
+    batch = augmentation.Batch(images, tf.zeros([5000, 10]), tf.range(5000), tf.constant(0), NORMALIZATION)
+    found = augmentation.pca_lighting(0.1)(batch, SEED).images.numpy()
+    np.testing.assert_allclose(found, np.broadcast_to(found[:, :1, :1], found.shape), atol=1e-6)
+    directions = np.array(colour.DIRECTIONS)
+    np.testing.assert_allclose(directions.T @ directions, np.eye(3), atol=1e-3)
+    expected = directions @ np.diag((0.1 * np.array(colour.EIGENVALUES)) ** 2) @ directions.T
+    np.testing.assert_allclose(np.cov(found[:, 0, 0].T), expected, rtol=0.06, atol=2e-7)

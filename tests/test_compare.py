@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import yaml
+from scipy import stats
 
 from resnet.report import comparison
 from resnet.report.comparison import Comparison
@@ -161,6 +162,18 @@ def test_what_failed_or_cannot_be_read_stops_nothing_and_is_named(tmp_path):
     assert "cannot be read" in named["cut"] and "cannot be read" in named["empty"]
     assert named["b9"].endswith("b9 is left out: failed after 1 epoch: the loss is not finite")
     assert named["begun"].endswith("begun is left out: running after 0 epochs")
+
+
+def test_folds_are_one_row_with_its_mean_and_interval(tmp_path):
+    accuracies = [0.90, 0.92, 0.94]
+    for fold, accuracy in enumerate(accuracies):
+        write(tmp_path / str(fold), [accuracy], data=DATA | {"folds": 3, "fold": fold})
+    found = compared(tmp_path)
+    (group,) = found.groups
+    summary = group.summary("validation/accuracy")
+    low, high = stats.t.interval(0.95, 2, np.mean(accuracies), stats.sem(accuracies))
+    assert (summary.mean, summary.low, summary.high) == pytest.approx((0.92, low, high))
+    assert any("3 folds share training images" in note for note in found.notes)
 
 
 def test_a_seed_that_ran_twice_is_one_draw(tmp_path):

@@ -155,6 +155,37 @@ def test_equal_pictures_with_two_labels_are_named(caplog):
     )
 
 
+def test_folds_part_the_images_class_by_class_with_copies_on_one_side():
+    whole = noise([40, 13, 5])
+    whole.images[7] = whole.images[23]
+    options = WHOLE | {"folds": 5}
+    made = [make_dataset(whole, noise([2, 2, 2], 9), NAMES, **options, fold=fold) for fold in range(5)]
+    assert sorted(n for d in made for n in d.validation.hashes) == sorted(whole.hashes)
+    for dataset in made:
+        assert set(dataset.validation.hashes).isdisjoint(dataset.train.hashes)
+        assert len(dataset.train) + len(dataset.validation) == 58
+        counts = np.bincount(dataset.validation.labels)
+        assert all(abs(found - share) <= 1 for found, share in zip(counts, (8, 2.6, 1), strict=True))
+    with pytest.raises(UserError, match="data.folds=6: class third has 5 different images"):
+        make_dataset(whole, None, NAMES, **WHOLE, folds=6)
+
+
+def test_a_balanced_epoch_shows_each_class_alike_often():
+    dataset = make_dataset(noise([70, 20, 7]), noise([1, 1, 1], 9), NAMES, **WHOLE, balance=True)
+    order = dataset.order([3, 1])
+    counts = np.bincount(dataset.train.labels[order])
+    assert sorted(counts) == [32, 32, 33]
+    times = np.bincount(order, minlength=97)
+    for label in range(3):
+        of_class = times[dataset.train.labels == label]
+        assert of_class.max() - of_class.min() <= 1
+    np.testing.assert_array_equal(order, dataset.order([3, 1]))
+    assert np.any(order != dataset.order([3, 2]))
+    assert not np.array_equal(np.sort(dataset.train.labels[order[:48]]), np.sort(dataset.train.labels[:48]))
+    plain = make_dataset(noise([70, 20, 7]), noise([1, 1, 1], 9), NAMES, **WHOLE)
+    np.testing.assert_array_equal(plain.order([3, 1]), np.random.default_rng([3, 1]).permutation(97))
+
+
 def test_nothing_is_said_where_all_differ(caplog):
     make_dataset(noise([20, 20], 1), noise([5, 5], 2), NAMES[:2], **WHOLE | {"validation_split": 0.2})
     assert caplog.records == []

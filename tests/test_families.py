@@ -12,11 +12,13 @@ from resnet.models import (
     convnext,
     densenet,
     densenet_imagenet,
+    highway,
     layers,
     resnet_imagenet,
     resnet_v1,
     resnet_v2,
     resnext,
+    revnet,
     stack,
     summary,
     unstack,
@@ -25,8 +27,11 @@ from resnet.models import (
 )
 from resnet.models.attention import CBAM, SqueezeExcitation
 from resnet.models.layers import Dropout
+from resnet.models.normalizer_free import GAINS, StandardizedConv2D
 from tests.test_models import gradients, trainable
 
+FIXUP = {"residual": "fixup", "norm": "none"}
+NORMALIZER_FREE = {"residual": "normalizer_free", "norm": "none", "shortcut": "pooled"}
 RS = {"stem": "deep_strided", "shortcut": "pooled", "attention": "se", "attention_reduction": 4}
 
 
@@ -37,6 +42,8 @@ RS = {"stem": "deep_strided", "shortcut": "pooled", "attention": "se", "attentio
         (wide_resnet, {"depth": 40, "width": 4}, 8_949_210),
         (wide_resnet, {"depth": 16, "width": 8}, 10_961_370),
         (resnext, {"depth": 29}, 34_426_698),
+        (resnext, {"depth": 29, "cardinality": 16}, 68_155_210),
+        (resnet_v1, {"depth": 20, "shortcut": "identity", "conv_bias": False, **FIXUP}, 268_393),
         (resnet_imagenet, {"depth": 18, "version": 2, "stem": "cifar"}, 11_172_170),
         (resnet_imagenet, {"depth": 34, "version": 2, "stem": "cifar"}, 21_280_330),
         (densenet, {"depth": 40, "bottleneck": False, "compression": 1.0}, 1_019_722),
@@ -55,6 +62,7 @@ def test_parameters_for_cifar_are_the_published(family, options, parameters):
         (resnet_imagenet, {"attention": "se"}, 28_088_024),
         (resnet_imagenet, {"attention": "cbam"}, 28_089_592),
         (resnet_imagenet, RS, 35_691_912),
+        (resnet_imagenet, {"version": 2, "conv_bias": True, **NORMALIZER_FREE}, 25_557_032 + 16),
         (densenet_imagenet, {}, 7_978_856),
         (convnext, {"size": "tiny"}, 28_589_128),
         (convnext, {"size": "small"}, 50_223_688),
@@ -72,6 +80,20 @@ def test_small_convnexts_are_timms(size, millions):
     assert round(trainable(convnext((64, 64, 3), 1000, size=size)) / 1e6, 2) == millions
 
 
+@pytest.mark.parametrize(
+    ("family", "options", "millions"),
+    [
+        (highway, {}, 2.3),
+        (revnet, {}, 0.46),
+        (revnet, {"depth": 110, "filters": (32, 64, 128)}, 1.73),
+        (resnet_v1, {"depth": 110, "shortcut": "identity", "conv_bias": False, **FIXUP}, 1.72),
+    ],
+)
+def test_parameters_in_the_papers_digits(family, options, millions):
+    digits = len(str(millions).partition(".")[2])
+    assert round(trainable(family((32, 32, 3), 10, **options)) / 1e6, digits) == millions
+
+
 def test_the_filters_of_v2_widen():
     wide = resnet_v2((32, 32, 3), 10, depth=11, filters=(32, 64, 128), out_filters=(128, 256, 512))
     assert [wide.get_layer(f"stage{i}_block1_conv3").filters for i in (1, 2, 3)] == [128, 256, 512]
@@ -84,7 +106,11 @@ NETWORKS = {
     "cbam": (resnet_v2, {"depth": 29, "attention": "cbam"}),
     "group norm": (resnet_v1, {"depth": 20, "norm": "group", "activation": "gelu"}),
     "layer norm": (resnet_v2, {"depth": 29, "norm": "layer", "activation": "silu"}),
-    "no norm": (resnet_v1, {"depth": 20, "norm": "none", "rezero": True}),
+    "no norm": (resnet_v1, {"depth": 20, "norm": "none", "residual": "rezero"}),
+    "fixup": (resnet_v1, {"depth": 20, "shortcut": "identity", **FIXUP}),
+    "normalizer free": (wide_resnet, {"depth": 22, "width": 1, **NORMALIZER_FREE}),
+    "highway": (highway, {"filters": (8, 8, 12, 16), "layers": (3, 3, 3, 1)}),
+    "revnet": (revnet, {"depth": 26, "filters": (8, 12, 16)}),
     "convnext": (convnext, {"size": "atto", "patch": 2}),
 }
 UNLOOPED = {
@@ -92,16 +118,24 @@ UNLOOPED = {
     "densenet": (densenet, {"depth": 22, "dropout": 0.2}),
     "vgg": (vgg, {"depth": 11, "norm": "none", "activation": "silu"}),
 }
+SLOW = ("layer norm", "fixup", "highway", "resnet-rs", "vgg")
 SHAPE = (12, 12, 3)  # of `gradients`
 
 
 def built(name, **options):
-    """With the factors of branches, which begin at 0, at a value that lets them count."""
+    """With the factors of branches, which begin at 0, at a value that lets them count; and FixUp's zeros."""
     keras.utils.set_random_seed(1)
+    options = {"recompute": False} | options if name in NETWORKS else options
     family, own = (NETWORKS | UNLOOPED)[name]
     model = family(SHAPE, 5, **own, **options)
     factors = {w: np.full_like(v, 0.3) for w, v in unstack(model).items() if w.endswith("factor")}
-    stack(model, unstack(model) | factors)
+    random = np.random.default_rng(2)
+    zeros = {
+        w: random.normal(0, 0.1, v.shape)
+        for w, v in unstack(model).items()
+        if w.endswith("kernel") and not v.any()
+    }
+    stack(model, unstack(model) | factors | zeros)
     return model
 
 
@@ -124,10 +158,7 @@ def test_looped_computes_what_unrolled_does(name, form, monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in ("layer norm", "resnet-rs", "vgg") else name
-        for name in [*NETWORKS, *UNLOOPED]
-    ],
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in [*NETWORKS, *UNLOOPED]],
 )
 def test_in_bfloat16_drawn_and_saved(name, tmp_path):
     """Near its float32 logits, one picture for both forms, and the same when it is loaded again."""
@@ -218,12 +249,101 @@ def test_norms_are_of_one_image(norm):
 
 @pytest.mark.parametrize(("family", "depth", "filters"), [(resnet_v1, 20, 32), (resnet_v2, 29, 128)])
 @pytest.mark.parametrize(
-    "options", [{"rezero": True}, {"zero_init": True}, {"zero_init": True, "norm": "none"}], ids=str
+    "options",
+    [
+        {"residual": "rezero"},
+        {"residual": "zero_init"},
+        {"residual": "zero_init", "norm": "none"},
+        {"residual": "fixup", "norm": "none"},
+    ],
+    ids=str,
 )
 def test_blocks_start_as_their_shortcuts(family, depth, filters, options):
     model = family((8, 8, 3), 5, depth=depth, **options)
     x = tf.abs(tf.random.normal([2, 4, 4, filters]))
     np.testing.assert_array_equal(model.get_layer("stage2_blocks2-3")(x), x)
+
+
+def test_fixup_starts_with_small_branches():
+    """Zhang et al. 2019, section 3: He's weights times L^(-1/(2m-2)), then zeros; the head begins at 0."""
+    weights = unstack(resnet_v2((8, 8, 3), 5, depth=56, filters=(64, 64, 64), **FIXUP))
+    for number in (1, 2):
+        kernel = weights[f"stage2_block3_conv{number}/kernel"]
+        he = (2 / np.prod(kernel.shape[:3])) ** 0.5
+        assert kernel.std() == pytest.approx(he * 18 ** (-1 / 4), rel=0.05)
+    assert not weights["stage2_block3_conv3/kernel"].any() and not weights["logits/kernel"].any()
+
+
+def convolved(x, kernel):
+    return tf.nn.conv2d(x, kernel, 1, "SAME").numpy()
+
+
+def test_fixup_block_is_the_papers():
+    """Figure 1 there, right: a number added before each layer, and one that multiplies the branch."""
+    model = resnet_v1((8, 8, 3), 5, depth=8, conv_bias=False, **FIXUP)
+    random, x = (
+        np.random.default_rng(0),
+        np.random.default_rng(1).normal(size=(2, 8, 8, 16)).astype("float32"),
+    )
+    weights = {name: random.normal(size=v.shape).astype("float32") for name, v in unstack(model).items()}
+    stack(model, weights)
+    before, bias, between, after, scale = (
+        weights[f"stage1_block1_{name}"]
+        for name in (
+            "conv1_shift/shift",
+            "relu1_shift/shift",
+            "conv2_shift/shift",
+            "relu2_shift/shift",
+            "scale/factor",
+        )
+    )
+    kernels = [weights[f"stage1_block1_conv{i}/kernel"] for i in (1, 2)]
+    y = np.maximum(convolved(x + before, kernels[0]) + bias, 0)
+    expected = np.maximum(x + convolved(y + between, kernels[1]) * scale + after, 0)
+    block = keras.Model(model.get_layer("stem_relu").output, model.get_layer("stage1_block1_relu2").output)
+    np.testing.assert_allclose(block(x), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_weights_are_standardized():
+    """By NumPy: filters of mean 0 and variance 1/n, times their gain and that of a ReLU."""
+    layer = StandardizedConv2D(6, 3, groups=2, gain_of_activation=GAINS["relu"])
+    layer.build((None, 8, 8, 8))
+    random = np.random.default_rng(0)
+    weights = [random.normal(0.3, 0.1, v.shape).astype("float32") for v in layer.weights]
+    layer.set_weights(weights)
+    filters = weights[0].reshape(-1, 6)
+    gain = dict(zip([v.name for v in layer.weights], weights, strict=True))["gain"]
+    expected = gain * (filters - filters.mean(0)) / (filters.std(0) * 36**0.5) * (2 / (1 - 1 / np.pi)) ** 0.5
+    np.testing.assert_allclose(layer.standardized(), expected.reshape(3, 3, 4, 6), rtol=1e-3, atol=1e-5)
+
+
+def test_normalizer_free_signals_have_the_expected_variance():
+    """Brock et al. 2021, section 3: each branch, once it counts, adds alpha squared; a projection gives 1."""
+    options = NORMALIZER_FREE | {"shortcut": "projection_bn", "alpha": 0.5}
+    model = wide_resnet((32, 32, 3), 5, depth=22, width=4, stage="unrolled", **options)
+    weights = unstack(model)
+    stack(model, {name: np.ones_like(v) if name.endswith("factor") else v for name, v in weights.items()})
+    blocks = [f"stage{stage}_block{i}_add" for stage in (1, 2, 3) for i in (1, 2, 3)]
+    outputs = keras.Model(model.input, [model.get_layer(name).output for name in blocks])
+    x = np.random.default_rng(0).normal(size=(16, 32, 32, 3)).astype("float32")
+    found = [np.var(y, (0, 1, 2)).mean() for y in outputs(x)]
+    np.testing.assert_allclose(found, [1.25, 1.5, 1.75] * 3, rtol=0.2)
+    looped = unstack(wide_resnet((32, 32, 3), 5, depth=22, width=4, **options))
+    deviations = [name for name in weights if name.endswith("deviation")]
+    expected = [1, 1.25, 1.5, 1.75, 1.25, 1.5, 1.75, 1.25, 1.5]
+    for array in (weights, looped):
+        np.testing.assert_allclose([array[name][0] ** 2 for name in deviations], expected, rtol=1e-6)
+
+
+def test_revnet_finds_its_activations_from_its_output():
+    """The gradients are those of a loop that keeps them, up to rounding."""
+    kept, inverted = built("revnet"), built("revnet", recompute=True)
+    stack(inverted, unstack(kept))
+    expected, found = gradients(kept), gradients(inverted)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-4, atol=1e-5)
+    for weight, gradient in expected[1].items():
+        atol = 1e-3 * np.abs(gradient).max()
+        np.testing.assert_allclose(found[1][weight], gradient, rtol=1e-3, atol=atol, err_msg=weight)
 
 
 def test_resnet_d_pools_before_it_projects():
@@ -242,7 +362,9 @@ def test_resnet_d_pools_before_it_projects():
         (lambda: resnet_v1((8, 8, 3), 5, norm="instance"), "norm is batch or group"),
         (lambda: resnet_v1((8, 8, 3), 5, attention="eca"), "attention is none or se"),
         (lambda: convnext((8, 8, 3), 5, size="huge"), "size is atto or"),
-        (lambda: resnet_v1((8, 8, 3), 5, rezero=True, zero_init=True), "rezero=true needs zero_init=false"),
+        (lambda: resnet_v1((8, 8, 3), 5, residual="fixup"), "residual=fixup needs norm=none"),
+        (lambda: resnext((8, 8, 3), 5, **NORMALIZER_FREE), "normalizer_free needs pre-activation"),
+        (lambda: wide_resnet((8, 8, 3), 5, residual="lesioned"), "residual is standard or"),
     ],
 )
 def test_impossible_options(build, words):

@@ -1,4 +1,4 @@
-"""What a training selects by, what callbacks may do to it, and where its images may lie."""
+"""What a training selects by, and what callbacks may do to it."""
 
 import csv
 import dataclasses
@@ -6,10 +6,11 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import resnet
-from resnet.augmentation import shift_flip
+from resnet.augmentation import Transform, shift_flip
 from resnet.errors import UserError
 from resnet.models import resnet_v1
 from resnet.run.callbacks import Checkpoints, MetricsCsv, TensorBoard
@@ -299,43 +300,23 @@ def test_a_model_of_another_precision_is_an_error():
         prepare()
 
 
-# Where images lie
+def test_a_balanced_training_sees_each_class_alike_often():
+    dataset = small_digits(0.0)
+    labels = dataset.train.labels
+    kept = np.concatenate([np.flatnonzero(labels > 0), np.flatnonzero(labels == 0)[:2]])
+    dataset = dataclasses.replace(dataset, train=dataset.train.take(kept), balance=True)
+    seen = []
 
+    def look(indices):
+        seen.extend(indices)
+        return indices
 
-class OnDisk:
-    """A split whose images are files of numbers, read when they are asked for."""
+    def apply(batch, seed):
+        return batch._replace(indices=tf.numpy_function(look, [batch.indices], tf.int32))
 
-    def __init__(self, split, path):
-        np.save(path, split.images)
-        self.labels, self.checksum, self.hashes = split.labels, split.checksum, split.hashes
-        self.file = np.load(path, mmap_mode="r")
-        self.image_shape = split.image_shape
-
-    def __len__(self):
-        return len(self.labels)
-
-    def batch(self, indices):
-        return self.file[indices], self.labels[indices]
-
-
-def test_images_read_ahead_by_the_host_train_the_same_to_the_last_bit(tmp_path):
-    dataset = small_digits(0.2)
-    parts = {name: OnDisk(split, tmp_path / f"{name}.npy") for name, split in dataset.parts.items()}
-    streamed = dataclasses.replace(dataset, **parts)
-    expected = fit(tmp_path / "resident", batch_size=30, epochs=2)
-    found = fit(tmp_path / "streamed", dataset=streamed, batch_size=30, epochs=2)
-    assert_equal(weights(found), weights(expected))
-    assert found.result["test"] == expected.result["test"]
-
-
-def test_they_go_on_in_mid_epoch(tmp_path):
-    dataset = small_digits(0.2)
-    train = OnDisk(dataset.train, tmp_path / "train.npy")
-    streamed = dataclasses.replace(dataset, train=train)
-    whole = fit(tmp_path / "whole")
-    fit(tmp_path / "parts", dataset=streamed, max_steps=6)
-    (tmp_path / "parts" / "result.json").unlink()
-    assert_equal(weights(fit(tmp_path / "parts", dataset=streamed)), weights(whole))
+    fit(dataset=dataset, epochs=1, batch_size=20, augmentation=Transform(None, apply), watch="test")
+    assert len(seen) == len(kept) // 20 * 20 + len(kept) % 20
+    assert np.ptp(np.bincount(dataset.train.labels[seen])) <= 1
 
 
 def test_a_run_directory_says_what_it_holds(tmp_path):

@@ -18,7 +18,7 @@ from resnet.models import (
     vgg,
 )
 
-UNTRAINED = ("moving_mean", "moving_variance", "state")
+UNTRAINED = ("moving_mean", "moving_variance", "state", "deviation")
 PAPER_V2 = {"filters": (16, 32, 64), "shortcut": "projection_bn", "conv_bias": False}
 
 
@@ -289,7 +289,7 @@ def test_stochastic_depth_drops_blocks(form, monkeypatch):
 
 def test_zero_init_starts_as_the_shortcuts():
     """Without its branches a v2 stage of equal blocks passes its input through."""
-    model = resnet_v2((8, 8, 3), 5, depth=38, zero_init=True)
+    model = resnet_v2((8, 8, 3), 5, depth=38, residual="zero_init")
     stage = model.get_layer("stage2_blocks2-4")
     x = tf.random.normal([2, 4, 4, 128])
     np.testing.assert_array_equal(stage(x, training=True), x)
@@ -310,7 +310,7 @@ def test_impossible_depth(family, depth):
         (vgg, {"head": "mnist"}),
         (resnet_v1, {"shortcut": "option A"}),
         (resnet_v1, {"padding": "valid"}),
-        (resnet_v1, {"shortcut": "none", "zero_init": True}),
+        (resnet_v1, {"shortcut": "none", "residual": "zero_init"}),
         (resnet_v2, {"stage": "unrolled", "recompute": True}),
         (resnet_v1, {"num_classes": 1}),
     ],
@@ -322,7 +322,7 @@ def test_impossible_options(build, options):
 
 @pytest.mark.parametrize(
     ("build", "name"),
-    [(plain, "zero_init"), (resnet_v1, "strided_conv"), (vgg, "padding"), (plain_imagenet, "version")],
+    [(plain, "residual"), (resnet_v1, "strided_conv"), (vgg, "padding"), (plain_imagenet, "version")],
 )
 def test_options_of_other_networks(build, name):
     with pytest.raises(TypeError, match=f"{build.__name__}.* '{name}'"):
@@ -337,7 +337,7 @@ def test_summary_has_a_line_a_stage():
         assert [line[:2] for line in stages] == [["stage1", "12"], ["stage2", "12"], ["stage3", "12"]]
         parameters = sum(int(line[-1].replace(",", "")) for line in lines[2:-1])
         assert parameters == model.count_params()
-        assert stages[1][2:-1] == ["16", "x", "16", "x", "128"]
+        assert stages[1][2:-2] == ["16", "x", "16", "x", "128"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The package as it is imported and as it is installed."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -62,3 +63,21 @@ def test_installed_it_trains_from_anywhere(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "sweep" / "1" / "model.keras").exists()
     assert (tmp_path / "sweep" / "comparison.md").exists()
+
+
+def public(tree, inside=""):
+    """Functions of a module, and methods of its classes, that others may call."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public(node, f"{node.name}.")
+        elif isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__init__"):
+            yield f"{inside}{node.name}", node
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "resnet").rglob("*.py")), ids=lambda path: path.stem)
+def test_public_functions_say_their_types(path):
+    for name, function in public(ast.parse(path.read_text("utf-8"))):
+        arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+        untyped = [a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")]
+        assert not untyped, (name, untyped)
+        assert function.returns is not None or name.endswith("__init__"), name

@@ -1,5 +1,7 @@
 """Augmentation of whole batches inside the graph, keyed by a stateless seed: equal seeds, equal pictures."""
 
+from resnet.augmentation.colour import colour_jitter, pca_lighting
+from resnet.augmentation.crop import random_resized_crop
 from resnet.augmentation.generator import image_data_generator
 from resnet.augmentation.mixing import cutmix, cutout, mixup
 from resnet.augmentation.operations import randaugment
@@ -10,6 +12,7 @@ __all__ = [
     "Batch",
     "Transform",
     "alternating_flip",
+    "colour_jitter",
     "crop_flip",
     "cutmix",
     "cutout",
@@ -17,6 +20,8 @@ __all__ = [
     "in_order",
     "mixup",
     "none",
+    "pca_lighting",
     "randaugment",
+    "random_resized_crop",
     "shift_flip",
 ]

@@ -41,6 +41,8 @@ class Transform:
         apply: the function, of a Batch and the seed of its stream.
         standardization: options of `data.normalization.standardize`, for what is to be done to the images
             after every transform, in evaluation too; None for nothing.
+        crop: a `crop.Crop`, of one that begins with it; None for the others.
+        rest: what is left of that where the rectangles were cut already.
     """
 
     def __init__(
@@ -48,8 +50,11 @@ class Transform:
         name: str | None,
         apply: Callable[[Batch, tf.Tensor], Batch],
         standardization: dict[str, Any] | None = None,
+        crop: Any = None,
+        rest: Transform | None = None,
     ) -> None:
         self.name, self.apply, self.standardization = name, apply, standardization
+        self.crop, self.rest = crop, rest
 
     def __call__(self, batch: Batch, seed: tf.Tensor) -> Batch:
         return self.apply(batch, fold_in(seed, zlib.crc32(self.name.encode()) >> 1) if self.name else seed)
@@ -81,12 +86,19 @@ def in_order(transforms: Sequence[Transform]) -> Transform:
     if len(standardizations) > 1:
         raise ValueError("augmentation: only one of the transforms can standardise the images")
 
-    def apply(batch, seed):
-        for transform in streams:
-            batch = transform(batch, seed)
-        return batch
+    def chained(links, crop=None, rest=None):
+        def apply(batch, seed):
+            for transform in links:
+                batch = transform(batch, seed)
+            return batch
 
-    return Transform(None, apply, *standardizations)
+        standardization = standardizations[0] if standardizations else None
+        return Transform(None, apply, standardization, crop, rest)
+
+    if not (transforms and transforms[0].crop):
+        return chained(streams)
+    left = [transforms[0].rest] if transforms[0].rest else []
+    return chained(streams, transforms[0].crop, chained([*left, *streams[1:]]))
 
 
 def uniform(

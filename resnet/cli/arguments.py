@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 # Keys whose values are paths, and of them the one that holds a list.
 PATH = re.compile(
-    r"(\+{0,2}(?:run|against|images|output|resume|(?:[\w.]+\.)?(?:dir|file|path)))=(.*)", re.DOTALL
+    r"(\+{0,2}(?:(?:init\.)?run|against|images|output|resume|(?:[\w.]+\.)?(?:dir|file|path)))=(.*)", re.DOTALL
 )
 LIST = "images"
 QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""

@@ -33,5 +33,7 @@ def parts_of(config: DictConfig, trainer: Trainer) -> dict[str, Any]:
         "augmentation": instantiate(config.augmentation),
         "loss": instantiate(config.loss),
         "metrics": metrics,
+        "init": instantiate(config.init),
+        "freeze": instantiate(config.freeze),
         "callbacks": instantiate(config.callbacks, _convert_="all"),
     }

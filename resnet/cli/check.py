@@ -12,7 +12,7 @@ from resnet import rules
 from resnet.cli.ranges import ELSEWHERE, PLACES, PLAIN, RANGES
 from resnet.errors import ConfigError
 
-GROUPS = ("data", "model", "optimizer", "augmentation", "schedule", "loss", "trainer")
+GROUPS = ("data", "model", "optimizer", "augmentation", "schedule", "loss", "init", "freeze", "trainer")
 BY_NAME = ("metrics", "callbacks")  # groups of any number of nodes
 SETTINGS = {name: RANGES[name] for name in ("seed", "threads", "changes")}
 SETTINGS |= dict.fromkeys((*GROUPS, *BY_NAME), dict)
@@ -23,15 +23,20 @@ DEPTHS = {  # layers of n blocks in each of three stages, and others
     "resnet.models.resnet_v1": (6, 2),
     "resnet.models.resnet_v2": (9, 2),
     "resnet.models.resnext": (9, 2),
+    "resnet.models.revnet": (12, 2),
     "resnet.models.wide_resnet": (6, 4),
 }
 RULES = (
+    rules.fold_of_folds,
+    rules.originals_are_streamed,
     rules.recompute_in_loops,
     rules.dense_blocks_per_stage,
     rules.adaptive_has_a_radius,
-    rules.one_zero,
+    rules.residual_needs_no_norm,
+    rules.residual_of_activated_shortcuts,
     rules.rising_boundaries,
     rules.profile_has_an_end,
+    rules.range_rises,
 )
 
 
@@ -63,9 +68,8 @@ def check_node(path: str, node: dict) -> None:
         raise ConfigError(f"{path}._target_: it says what to build, and is missing")
     values = {name: value for name, value in node.items() if name not in HYDRAS}
     ours = target.startswith(OURS)
-    if ours or target.startswith("keras.optimizers."):
+    if ranges := ranges_of(target):
         _check_place(path, target)
-        ranges = RANGES | ELSEWHERE.get(target, {})
         if ours:
             _check_names(path, target, values)
         known = {name: value for name, value in values.items() if name in ranges}
@@ -76,6 +80,12 @@ def check_node(path: str, node: dict) -> None:
         for place, part in _parts(f"{path}.{name}", value):
             if (ours and name not in PLAIN) or "_target_" in part:
                 check_node(place, part)
+
+
+def ranges_of(target: str) -> dict[str, Any]:
+    """What the options of a target may be, by name; empty for one whose options are its own matter."""
+    known = target.startswith((OURS, "keras.optimizers."))
+    return RANGES | ELSEWHERE.get(target, {}) if known else {}
 
 
 def check_values(path: str, values: dict) -> None:

@@ -1,12 +1,15 @@
 """The files that `images=` names."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from resnet.errors import ConfigError
 
 
-def find(given):
+def find(given: str | Sequence[str]) -> list[Path]:
     """The files that names, folders and globs, one or a list, stand for, in order and each once: paths.
 
     A folder, named or met by a glob, stands for what lies in and below it; hidden and system files are left

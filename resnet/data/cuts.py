@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from resnet.errors import UserError
 
 if TYPE_CHECKING:
-    from resnet.data.dataset import Split
+    from resnet.data.dataset import AnySplit
 
 
-def subset(split: Split, size: int | None, seed: int, name: str, class_names: Sequence[str]) -> Split:
+def subset(split: AnySplit, size: int | None, seed: int, name: str, class_names: Sequence[str]) -> AnySplit:
     """`size` images with the classes in the same proportion, in their old order; None takes all.
 
     What is left out is not used, so equal pictures may be among it.
@@ -24,8 +25,8 @@ def subset(split: Split, size: int | None, seed: int, name: str, class_names: Se
 
 
 def split_off(
-    split: Split, fraction: float, seed: int, name: str, class_names: Sequence[str]
-) -> tuple[Split, Split]:
+    split: AnySplit, fraction: float, seed: int, name: str, class_names: Sequence[str]
+) -> tuple[AnySplit, AnySplit]:
     """What is left of `split`, and the `fraction` of it that is split off, class by class.
 
     Each class is in both, of few images in more than its share, and equal pictures of a class are on one
@@ -36,6 +37,45 @@ def split_off(
     size = max(classes, min(round(fraction * len(split)), len(split) - classes))
     part, rest = _cut(split, size, pictures, seed, name, class_names)
     return rest, part
+
+
+def fold_off(
+    split: AnySplit, folds: int, fold: int, seed: int, class_names: Sequence[str]
+) -> tuple[AnySplit, AnySplit]:
+    """What is left of `split` without part `fold` of `folds` of about one size, and that part.
+
+    Each class is in all parts, equal pictures of a class are in one. Raises UserError for a class of too few.
+    """
+    for label in np.unique(split.labels):
+        if (pictures := len(np.unique(split.hashes[split.labels == label]))) < folds:
+            raise UserError(
+                f"data.folds={folds}: class {class_names[label]} has {pictures} different images; "
+                "give more of them, or fewer folds"
+            )
+    rest: Any
+    part: Any
+    rest, part = _Numbered(np.arange(len(split)), split.labels, split.hashes), None
+    for left in range(folds, folds - fold - 1, -1):
+        if left == 1:
+            part = rest
+        else:
+            rest, part = split_off(rest, 1 / left, seed, "folds", class_names)
+    return split.take(np.delete(np.arange(len(split)), part.numbers)), split.take(part.numbers)
+
+
+@dataclass
+class _Numbered:
+    """What a cut needs of a split, and the numbers that its images had."""
+
+    numbers: np.ndarray
+    labels: np.ndarray
+    hashes: np.ndarray
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def take(self, index):
+        return _Numbered(self.numbers[index], self.labels[index], self.hashes[index])
 
 
 def _cut(split, size, pictures, seed, name, class_names):

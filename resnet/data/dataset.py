@@ -8,39 +8,40 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from resnet.data import equality
-from resnet.data.cuts import split_off, subset
+from resnet.data import archive, equality
+from resnet.data.cuts import fold_off, split_off, subset
+from resnet.data.encoded import Encoded, Findings, Reader, check_classes, tell
 from resnet.data.label_noise import with_wrong_labels
+from resnet.data.labelled import Labelled
 from resnet.data.normalization import Normalization, measure
+from resnet.data.sampling import balanced
+from resnet.data.shards import Sharded, write
 from resnet.errors import UserError
+from resnet.files import replacing, writing
 from resnet.listing import printable
 from resnet.options import with_options_of
+from resnet.process import available_memory
+from resnet.rules import fold_of_folds
 
 log = logging.getLogger(__name__)
+COPIES = 3  # of all images, while a training on them begins
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(Labelled):
     """Images uint8 `(N, H, W, C)` in memory, with labels int32 `(N,)` and, if they have any, names `(N,)`.
 
-    A source whose images lie elsewhere gives an object of its own with `labels`, a length, `image_shape`,
-    `checksum`, `hashes` and `batch`, and without `images`.
+    One whose images lie elsewhere, as `shards.Sharded`, has all that this has but `images`.
     """
 
     images: np.ndarray
     labels: np.ndarray
     names: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def name(self, i: int) -> str:
-        """What image `i` is called, or its number."""
-        return str(i) if self.names is None else self.names[i]
 
     @cached_property
     def checksum(self) -> int:
@@ -69,6 +70,16 @@ class Split:
             vars(taken)["hashes"] = self.hashes[index]  # not to be computed again
         return taken
 
+    @staticmethod
+    def joined(parts: Sequence[Split]) -> Split:
+        """The images of several, which have one shape, in their order."""
+        images, labels = (np.concatenate([getattr(p, name) for p in parts]) for name in ("images", "labels"))
+        named = [part.names for part in parts if part.names is not None]
+        return Split(images, labels, np.concatenate(named) if len(named) == len(parts) else None)
+
+
+AnySplit: TypeAlias = Split | Sharded
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -76,15 +87,18 @@ class Dataset:
 
     `original()` says, where the source can tell, whether its files are those that were published.
     `true_labels` int32 `(N,)` are those of the training images where some were made wrong on purpose.
+    `condition`, of a source that has it, gives the corruption and severity that a test image's name says.
     """
 
-    train: Split
-    test: Split
+    train: AnySplit
+    test: AnySplit
     class_names: list[str]
     normalization: Normalization
-    validation: Split | None = None
+    validation: AnySplit | None = None
     original: Callable[[], bool] | None = None  # asked at the end only: it reads them once more
     true_labels: np.ndarray | None = None
+    condition: Callable[[str], tuple[str, int]] | None = None
+    balance: bool = False
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -94,40 +108,64 @@ class Dataset:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    def order(self, seed: Sequence[int]) -> np.ndarray:
+        """The numbers `(N,)` of the training images that an epoch shows, in an order drawn by `seed`.
+
+        Each comes once; or, with `balance`, each class as often as the others.
+        """
+        random = np.random.default_rng(seed)
+        return balanced(self.train.labels, random) if self.balance else random.permutation(len(self.train))
+
     @property
-    def parts(self) -> dict[str, Split]:
+    def parts(self) -> dict[str, AnySplit]:
         """Its Splits by name."""
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: split for name, split in named.items() if split is not None}
 
 
 def make_dataset(
-    train: Split,
-    test: Split | None,
+    train: Any,
+    test: Any,
     class_names: Sequence[str],
     *,
-    validation: Split | None = None,
+    validation: Any = None,
     test_split: float | None = None,
+    classes: Sequence[str | int] | None = None,
     train_size: int | None = None,
     test_size: int | None = None,
     validation_split: float | None = 0.1,
+    folds: int | None = None,
+    fold: int = 0,
+    balance: bool = False,
     normalization: str = "pixel_mean",
     label_noise: float = 0.0,
+    memory: str = "auto",
+    shards: str | Path = "data/shards",
     seed: int = 0,
 ) -> Dataset:
     """A Dataset of class-balanced subsets; None for a size takes all.
 
+    `train`, `test` and `validation` are each a Split, or an Encoded, which is still to be read; or None.
+    `memory` says where the images are: `resident`, in memory; `streamed`, in files below the folder `shards`,
+    of which a training reads what it needs; or `auto`, in memory where they fit.
+
     Where the source has no `test` (None), `test_split` is the fraction of its images that are for testing;
     None makes all of them test images, for a network that was trained on others.
     `validation_split` is the fraction of the training images held out, unless the source has `validation`
-    images of its own. Both are cut off class by class, with equal pictures on one side. How many pictures
-    are equal is logged. `label_noise` is the share of what is left for training whose labels are made wrong
-    at the end, see `label_noise.with_wrong_labels`. Raises UserError for a cut or size that the source cannot
-    give.
+    images of its own. With `folds` they are in its place part `fold` of so many parts of the training images.
+    All are cut off class by class, with equal pictures on one side. How many pictures are equal is logged.
+    `classes` takes some of the classes by name, in this order, before all that. `balance`: see
+    `Dataset.order`. `label_noise` is the share of what is left for training whose labels are made wrong at
+    the end, see `label_noise.with_wrong_labels`. Raises UserError for a name that is no class, for a cut or
+    size that the source cannot give, and for pictures that cannot be read.
     """
-    for split in filter(None, (train, test, validation)):
-        _check(split)
+    train, test, validation = _held((train, test, validation), class_names, memory, Path(shards).expanduser())
     class_names = [printable(name) for name in class_names]
+    if classes is not None:
+        numbers = _numbers(list(map(str, classes)), class_names)
+        train = _of_classes(train, numbers)
+        test, validation = (part and _of_classes(part, numbers) for part in (test, validation))
+        class_names = [class_names[number] for number in numbers]
     draw: dict[str, Any] = {"seed": seed, "class_names": class_names}
     repeated = {}
     if test is None:
@@ -138,12 +176,18 @@ def make_dataset(
             train, test = split_off(train, test_split, name="test_split", **draw)
     train = subset(train, train_size, name="train_size", **draw)
     test = subset(test, test_size, name="test_size", **draw)
-    if validation is not None and validation_split:
+    if folds:
+        if validation is not None:
+            log.warning("data.folds=%d: the validation images that there are are not used", folds)
+        fold_of_folds(folds, fold)
+        train, validation = fold_off(train, folds, fold, **draw)
+    elif validation is not None and validation_split:
         log.info("data.validation_split=%g is not used: there are validation images", validation_split)
     elif validation_split:
         repeated["validation_split"] = (train, equality.copies(train))
         train, validation = split_off(train, validation_split, name="validation_split", **draw)
-    dataset = Dataset(train, test, class_names, measure(train.images, normalization), validation)
+    measured = _measured(train, normalization)
+    dataset = Dataset(train, test, class_names, measured, validation, balance=balance)
     if equal := [*_kept_together(repeated), *_on_both_sides(dataset), *_contradictory(dataset)]:
         log.warning("equal pictures: %s", "; ".join(equal))
     noisy = label_noise and test is not train  # which then are all test images
@@ -158,6 +202,74 @@ def _mislabelled(dataset, share, seed):
     return replace(dataset, train=replace(train, labels=wrong), true_labels=train.labels)
 
 
+def _held(parts, class_names, memory, folder):
+    """The `parts`, of which some may be None, in memory or in shards, see `make_dataset`."""
+    given = [part for part in parts if part is not None]
+    for part in given:
+        if not isinstance(part, Encoded):
+            _check(part)
+    brought: list[tuple[Any, Findings]] = []
+    streamed = _streamed([part for part in given if not getattr(part, "originals", False)], memory, folder)
+    for part in given:
+        if getattr(part, "originals", False) or (streamed and isinstance(part, Encoded)):
+            brought.append(write(part, folder))
+        elif streamed:
+            brought.append(write(_encoded(part), folder))
+        else:
+            brought.append(_in_memory(part) if isinstance(part, Encoded) else (part, Findings()))
+    tell([(part, found) for part, (_, found) in zip(given, brought, strict=True)])
+    for part, (split, found) in zip(given, brought, strict=True):
+        if found.unreadable:
+            check_classes(split.labels, class_names, part.place)
+    splits = iter(split for split, _ in brought)
+    return [part if part is None else next(splits) for part in parts]
+
+
+def _streamed(parts, memory, folder):
+    """Whether the images are to be in shards; where that is for their size to say, it is logged."""
+    if memory != "auto":
+        return memory == "streamed"
+    needed = sum(len(part) * int(np.prod(part.image_shape)) for part in parts)
+    available = available_memory()
+    streamed = COPIES * needed > available
+    how = f"streamed from {folder}" if streamed else "held in memory"
+    log.info("images of %.3g GB, with %.3g GB available, are %s", needed / 1e9, available / 1e9, how)
+    return streamed
+
+
+def _encoded(split):
+    """A Split in memory as pictures that are still to be read."""
+
+    def marks():
+        yield hashlib.sha256(split.hashes.data).hexdigest()
+
+    return Encoded(
+        Path("images"), split.image_shape, split.labels, split.names, lambda i, _: split.images[i], marks
+    )
+
+
+def _in_memory(encoded):
+    """Pictures as a Split in memory, without those that cannot be read, and Findings of these."""
+    images = np.empty((len(encoded), *encoded.image_shape), np.uint8)
+    with Reader(len(encoded)) as reader:
+        found = reader.read(encoded, range(len(encoded)), images.__setitem__)
+    split = Split(images, encoded.labels, encoded.names)
+    if found.unreadable:
+        split = split.take(np.delete(np.arange(len(split)), [*found.unreadable]))
+    return split, found
+
+
+def _measured(split, kind):
+    """Its `normalization.measure`; of images in shards it is kept beside them."""
+    if isinstance(split, Split):
+        return measure(split, kind)
+    path = split.folder / f"{kind}-{split.checksum:08x}.npz"
+    if not path.exists():
+        with writing(path), archive.lock(path.parent), replacing(path) as part:
+            measure(split, kind).save(part)
+    return Normalization.load(path)
+
+
 def _check(split):
     """Raise UserError for images or labels that a Split does not hold."""
     images, labels = split.images, split.labels
@@ -168,6 +280,23 @@ def _check(split):
         )
     if labels.dtype != np.int32:
         raise UserError(f"data: labels are {labels.dtype}; a source gives int32")
+
+
+def _numbers(wanted, class_names):
+    """Labels of the classes of these names. Raises UserError for a name that is none, or stands twice."""
+    for i, name in enumerate(wanted):
+        if name not in class_names or name in wanted[:i]:
+            what = "stands twice" if name in class_names else "is not there"
+            raise UserError(f"data.classes: {name} {what}; the classes are {', '.join(class_names)}")
+    return [class_names.index(name) for name in wanted]
+
+
+def _of_classes(split, numbers):
+    """The images of the classes of these numbers, whose labels become 0, 1, ..."""
+    taken = split.take(np.flatnonzero(np.isin(split.labels, numbers)))
+    places = np.zeros(max(numbers) + 1, np.int32)
+    places[numbers] = np.arange(len(numbers))
+    return replace(taken, labels=places[taken.labels])
 
 
 def source(function: Callable[..., Dataset]) -> Callable[..., Dataset]:

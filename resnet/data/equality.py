@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from resnet.data.dataset import Split
+    from resnet.data.dataset import AnySplit
 
 
-def copies(split: Split) -> int:
+def copies(split: AnySplit) -> int:
     """How many images of a Split repeat another of the same class."""
     return len(split) - len(set(zip(split.hashes.tolist(), split.labels.tolist(), strict=True)))
 
 
-def shared(part: Split, other: Split) -> np.ndarray:
+def shared(part: AnySplit, other: AnySplit) -> np.ndarray:
     """Numbers `(n,)` of the images in the Split `part` that are in `other` too."""
     return np.flatnonzero(np.isin(part.hashes, other.hashes))
 
 
-def contradictions(splits: Sequence[Split]) -> tuple[int, tuple[tuple[int, int], tuple[int, int]] | None]:
+def contradictions(splits: Sequence[AnySplit]) -> tuple[int, tuple[tuple[int, int], tuple[int, int]] | None]:
     """How many pictures of several Splits have more than one label, and two images of one, or None.
 
     An image is (number of its Split, number in it).

@@ -4,7 +4,7 @@ The trainer says which images a step takes; a feed only brings them, so that ord
 not depend on where images lie. A feed has
 
     signature               tensor specifications of a block, none where all images are at hand
-    read(indices)           on the host: the block of int32 indices `(S, B)`, S steps of B images
+    read(indices, epoch)    on the host: the block of int32 indices `(S, B)`, S steps of B images
     batch(block, step, places, indices)
                             in the graph: images uint8 `(b, H, W, C)` and labels int32 `(b,)` of a step's
                             `indices` `(b,)`, which stand at `places` `(b,)` in its batch
@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from resnet.data.dataset import Split
+
+if TYPE_CHECKING:
+    from resnet.augmentation.crop import Crop
 
 
 class Resident:
@@ -30,7 +33,7 @@ class Resident:
     def __init__(self, split: Split) -> None:
         self.images, self.labels = tf.constant(split.images), tf.constant(split.labels)
 
-    def read(self, indices: np.ndarray) -> tuple:
+    def read(self, indices: np.ndarray, epoch: int) -> tuple:
         return ()
 
     def batch(
@@ -40,36 +43,68 @@ class Resident:
 
 
 class Streamed:
-    """A split that gives images by number, on the host: `split.batch(indices)` as in `data.dataset.Split`."""
+    """A split that gives images by number, on the host: `split.batch(indices)` as in `data.dataset.Split`.
 
-    def __init__(self, split: Any) -> None:
-        self.split = split
+    With a `crop` it gives rectangles of them, drawn by `seed`, the epoch and the image's number. A block
+    holds the images of this process's own replicas only: of each batch those at the places that these take,
+    which are every `replicas`-th.
+    """
+
+    def __init__(
+        self,
+        split: Any,
+        strategy: tf.distribute.Strategy,
+        crop: Crop | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.split, self.crop, self.seed = split, crop, seed
+        self.replicas = strategy.num_replicas_in_sync
+        self.own = _own_replicas(strategy)
         self.signature = (
             tf.TensorSpec([None, None, *split.image_shape], tf.uint8),
             tf.TensorSpec([None, None], tf.int32),
         )
 
-    def read(self, indices: np.ndarray) -> tuple:
-        images, labels = self.split.batch(indices.reshape(-1))
-        images = np.reshape(images, (*indices.shape, *self.split.image_shape))
-        return tf.constant(images), tf.constant(np.reshape(labels, indices.shape), tf.int32)
+    def read(self, indices: np.ndarray, epoch: int) -> tuple:
+        mine = indices[:, np.isin(np.arange(indices.shape[1]) % self.replicas, self.own)]
+        if self.crop:
+            images, labels = self.split.cropped(mine.reshape(-1), self.crop, [self.seed, epoch])
+        else:
+            images, labels = self.split.batch(mine.reshape(-1))
+        images = np.reshape(images, (*mine.shape, *self.split.image_shape))
+        return tf.constant(images), tf.constant(np.reshape(labels, mine.shape), tf.int32)
 
     def batch(
         self, block: tuple, step: tf.Tensor, places: tf.Tensor, indices: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = block
-        return tf.gather(images[step], places), tf.gather(labels[step], places)
+        columns = places // self.replicas * len(self.own) + places % self.replicas - self.own[0]
+        return tf.gather(images[step], columns), tf.gather(labels[step], columns)
+
+
+def _own_replicas(strategy):
+    """The numbers of the replicas in this process, which follow each other."""
+    numbers: list[int] = []
+
+    def note(context):
+        numbers.append(context.replica_id_in_sync_group)
+        return tf.constant(0)
+
+    strategy.experimental_distribute_values_from_function(note)
+    return numbers
 
 
 Feed = Resident | Streamed
 
 
-def feed(split: Any) -> Feed:
+def feed(split: Any, strategy: tf.distribute.Strategy, crop: Crop | None = None, seed: int = 0) -> Feed:
     """The feed of a split: `Resident` where it holds its images in memory, else `Streamed`."""
-    return Resident(split) if hasattr(split, "images") else Streamed(split)
+    return Resident(split) if hasattr(split, "images") else Streamed(split, strategy, crop, seed)
 
 
-def with_blocks(source: Feed, calls: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, tuple]]:
+def with_blocks(
+    source: Feed, calls: Iterable[np.ndarray], epoch: int = 0
+) -> Iterator[tuple[np.ndarray, tuple]]:
     """Each of `calls`, arrays of indices `(S, B)`, with its block; the next is read while one is in use."""
     if not source.signature:
         yield from ((indices, ()) for indices in calls)
@@ -77,7 +112,7 @@ def with_blocks(source: Feed, calls: Iterable[np.ndarray]) -> Iterator[tuple[np.
     with ThreadPoolExecutor(1) as pool:
         waiting = None
         for indices in calls:
-            coming = indices, pool.submit(source.read, indices)
+            coming = indices, pool.submit(source.read, indices, epoch)
             if waiting:
                 yield waiting[0], waiting[1].result()
             waiting = coming

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
-from collections import defaultdict
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import UnidentifiedImageError
-from tqdm import tqdm
 
-from resnet.data.dataset import Dataset, Split, make_dataset, source
+from resnet.data.dataset import Dataset, make_dataset, source
+from resnet.data.encoded import Encoded, check_classes
 from resnet.data.layout import part_of, parts
-from resnet.data.picture import read_picture
+from resnet.data.picture import read_crop, read_picture
 from resnet.errors import UserError
 from resnet.listing import entries, files, printable
 
@@ -63,12 +59,53 @@ def image_folder(
             f"{roots['train']}: found {len(class_names)} folders; expected two or more, one per class"
         )
     listed = {part: _list(roots[part], found, class_names) for part, found in folders.items()}
-    read = partial(read_picture, image_size=image_size, channels=channels, resize=resize)
-    paths = [path for found in listed.values() for path, _ in found]
-    pictures = _read(paths, read, skip_unreadable)
-    splits = {part: _split(found, pictures, root, roots[part], class_names) for part, found in listed.items()}
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    how = {"image_size": (height, width), "channels": channels, "resize": resize}
+    splits: dict[str, Any] = {
+        part: pictures_in(root, roots[part], found, class_names, how, skip_unreadable)
+        for part, found in listed.items()
+    }
     options |= {"class_names": class_names, "test_split": test_split, "seed": seed}
     return make_dataset(**{"test": None} | splits, **options)
+
+
+def pictures_in(
+    root: Path,
+    place: Path,
+    listed: Sequence[tuple[Path, int]],
+    class_names: Sequence[str],
+    how: Mapping[str, Any],
+    skip_unreadable: bool = False,
+    originals: bool = False,
+) -> Encoded:
+    """Files that are still to be read, with their labels, and their paths from `root` for names.
+
+    `place` is the folder below `root` that they are a part of, and `how` are options of `read_picture`; for
+    `originals` see Encoded. Raises UserError for a class that has none.
+    """
+    paths = [str(path) for path, _ in listed]
+    labels = np.array([label for _, label in listed], np.int32)
+    check_classes(labels, class_names, place)
+
+    def marks():
+        yield str(how)
+        for path in paths:
+            with suppress(OSError):  # a link to nowhere, which whoever reads it names
+                found = os.stat(path)
+                yield f"{os.path.relpath(path, root)!r} {found.st_size} {found.st_mtime_ns}"
+
+    return Encoded(
+        place=place,
+        image_shape=(*how["image_size"], how["channels"]),
+        labels=labels,
+        names=np.array([printable(os.path.relpath(path, root)) for path in paths], object),
+        read=lambda i, doubt: read_picture(paths[i], **how, doubt=lambda _, text: doubt(text)),
+        marks=marks,
+        paths=paths,
+        skip_unreadable=skip_unreadable,
+        crop=lambda i, crop, random: read_crop(paths[i], how["image_size"], how["channels"], crop, random),
+        originals=originals,
+    )
 
 
 def _parts(root):
@@ -115,43 +152,3 @@ def _list(root, folders, class_names):
     if strange:
         raise UserError(f"{root}: found {', '.join(strange)}; expected the classes of train/ and no others")
     return [(path, class_names.index(folder.name)) for folder in folders for path in files(folder)]
-
-
-def _read(paths, read, skip_unreadable):
-    """Pictures by path."""
-    doubts = defaultdict(list)
-
-    def attempt(path):
-        try:
-            return read(path, doubt=lambda path, text: doubts[text].append(path))
-        except UnidentifiedImageError:
-            return "not a picture"
-        except Exception as error:  # a broken file can raise anything
-            return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        bar = {"unit": "pictures", "desc": "reading", "delay": 1, "disable": not sys.stderr.isatty()}
-        found = dict(zip(paths, tqdm(pool.map(attempt, paths), total=len(paths), **bar), strict=True))
-    for text, doubted in doubts.items():
-        others = f" and {len(doubted) - 1:,} more" if doubted[1:] else ""
-        log.warning("%s%s: %s", printable(min(doubted)), others, text)
-    unreadable = {path: reason for path, reason in found.items() if isinstance(reason, str)}
-    for path, reason in unreadable.items():
-        log.warning("%s cannot be read: %s", printable(path), reason)
-    if unreadable and not skip_unreadable:
-        path, reason = next(iter(unreadable.items()))
-        raise UserError(
-            f"{printable(path)}: {reason}; {len(unreadable)} of {len(paths)} files cannot be read\n"
-            "remove them, or leave them out with data.skip_unreadable=true"
-        )
-    return {path: picture for path, picture in found.items() if path not in unreadable}
-
-
-def _split(found, pictures, root, part, class_names):
-    found = [(path, label) for path, label in found if path in pictures]
-    labels = np.array([label for _, label in found], np.int32)
-    empty = [printable(name) for label, name in enumerate(class_names) if label not in labels]
-    if empty:
-        raise UserError(f"{part}: no pictures of {', '.join(empty)}; expected some of every class")
-    names = np.array([printable(path.relative_to(root)) for path, _ in found], object)
-    return Split(np.stack([pictures[path] for path, _ in found]), labels, names)

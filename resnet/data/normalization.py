@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
+from resnet.data.blocks import blocks
 from resnet.errors import UserError
+
+if TYPE_CHECKING:
+    from resnet.data.dataset import AnySplit
 
 log = logging.getLogger(__name__)
 CHUNK = 1000
@@ -89,16 +93,19 @@ class Normalization:
         return replace(normalization, standardization=Standardization(**after)) if after else normalization
 
 
-def measure(images: np.ndarray, kind: str) -> Normalization:
+def measure(images: np.ndarray | AnySplit, kind: str) -> Normalization:
     """Normalization of training images: `pixel_mean` (one mean per pixel) or `channel` (mean, std).
 
-    A channel that is the same in all of them becomes 0 there: its std counts as 1.
+    They are uint8 `(N, H, W, C)`, an array or a split, and seen a block at a time. A channel that is the
+    same in all of them becomes 0 there: its std counts as 1.
     """
     if kind == "pixel_mean":
-        mean = images.mean(0, dtype=np.float64) / 255
+        # Whole numbers, which float64 adds up exactly in any order.
+        total = sum(block.sum(0, dtype=np.float64) for block in blocks(images, CHUNK))
+        mean = total / len(images) / 255
         return Normalization(mean.astype(np.float32), np.ones(1, np.float32))
     if kind == "channel":
-        levels = np.stack([np.bincount(c.ravel(), minlength=256) for c in np.moveaxis(images, -1, 0)])
+        levels = sum(_levels(block) for block in blocks(images, CHUNK))
         share, value = levels / levels.sum(1, keepdims=True), np.arange(256) / 255
         mean = share @ value
         std = np.sqrt(np.maximum(share @ value**2 - mean**2, 1e-12))
@@ -109,9 +116,14 @@ def measure(images: np.ndarray, kind: str) -> Normalization:
     raise ValueError(f"normalization is pixel_mean or channel, not {kind}")
 
 
+def _levels(images):
+    """How often each of 256 levels occurs in each channel: `(C, 256)`."""
+    return np.stack([np.bincount(c.ravel(), minlength=256) for c in np.moveaxis(images, -1, 0)])
+
+
 def standardize(
     normalization: Normalization,
-    images: np.ndarray,
+    images: np.ndarray | AnySplit,
     *,
     rescale: float | None,
     samplewise_center: bool,
@@ -149,17 +161,18 @@ def standardize(
 
 
 def _chunks(normalization, images, rescale):
-    for start in range(0, len(images), CHUNK):
-        yield normalization.scale(images[start : start + CHUNK]).astype(np.float64) * rescale
+    for block in blocks(images, CHUNK):
+        yield normalization.scale(block).astype(np.float64) * rescale
 
 
 def _moments(normalization, images, rescale):
     """Mean and standard deviation `(C,)` of the channels, as they divide: with EPSILON."""
-    total, squares = np.zeros((2, images.shape[-1]))
+    total, squares = np.zeros((2, 1))
+    pixels = 0
     for chunk in _chunks(normalization, images, rescale):
-        total += chunk.sum((0, 1, 2))
-        squares += (chunk**2).sum((0, 1, 2))
-    pixels = images[..., 0].size
+        total = total + chunk.sum((0, 1, 2))
+        squares = squares + (chunk**2).sum((0, 1, 2))
+        pixels += chunk[..., 0].size
     mean = total / pixels
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 0)) + EPSILON
     return mean.astype(np.float32), std.astype(np.float32)
@@ -167,9 +180,10 @@ def _moments(normalization, images, rescale):
 
 def _whitening(normalization, images, rescale, mean, epsilon):
     """ZCA's matrix `(D, D)`, from the eigenvectors of the second moments of the centred images."""
-    size = int(np.prod(images.shape[1:]))
+    image_shape = next(blocks(images, 1)).shape[1:]
+    size = int(np.prod(image_shape))
     if size > LARGEST_WHITENING:
-        shape = "x".join(map(str, images.shape[1:]))
+        shape = "x".join(map(str, image_shape))
         raise UserError(
             f"augmentation.zca_whitening: pictures of {shape} need a matrix of {size:,} x {size:,}; "
             f"it takes at most {LARGEST_WHITENING:,} values per picture"

@@ -103,6 +103,11 @@ def _svhn(path, arrays, part):
     return {f"x_{part}": np.ascontiguousarray(np.moveaxis(images, 3, 0)), f"y_{part}": labels}
 
 
+def matlab_split(path: Path) -> Split:
+    """The images in one of SVHN's files. Raises UserError for one of another kind."""
+    return _split(path, _svhn(path, _mat(path), "train"), "train")
+
+
 def _split(path, arrays, part):
     for name in (f"x_{part}", f"y_{part}"):
         if name not in arrays:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from resnet.listing import printable
+
+if TYPE_CHECKING:
+    from resnet.augmentation.crop import Crop
 
 log = logging.getLogger(__name__)
 MODES = {1: "L", 3: "RGB"}
@@ -27,6 +32,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+TRANSPOSING = [TURNS[n] for n in (5, 6, 7, 8)]
 HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 if has_heif := find_spec("pillow_heif") is not None:
@@ -35,21 +41,24 @@ if has_heif := find_spec("pillow_heif") is not None:
     register_heif_opener()
 
 
-def log_doubt(path: os.PathLike | str, doubt: str) -> None:
+def log_doubt(path: Any, doubt: str) -> None:
     log.warning("%s: %s", printable(path), doubt)
 
 
 def read_picture(
-    path: os.PathLike | str,
+    path: os.PathLike | str | io.BytesIO,
     image_size: int | Sequence[int],
     channels: int,
     resize: str,
     doubt: Callable[[Any, str], None] = log_doubt,
+    share: float = 1.0,
 ) -> np.ndarray:
-    """The picture in a file as uint8 `(H, W, C)`, upright by its EXIF data, on white where it is transparent.
+    """The picture in a file, or in its bytes, as uint8 `(H, W, C)`, upright by its EXIF data.
 
-    Of several frames or pages it is the first. 8 bits are taken as they are, 16 bits of colour by their
-    upper half. Grey levels of other types become 0 to 255 by the first of these ranges that there is:
+    What is transparent is white. `resize` is `crop`, which shows this `share` of the shorter side and the
+    middle of the longer one, or `stretch`. Of several frames or pages it is the first. 8 bits are taken as
+    they are, 16 bits of colour by their upper half. Grey levels of other types become 0 to 255 by the first
+    of these ranges that there is:
 
     - the file's own tags: TIFF's SMinSampleValue to SMaxSampleValue, or MinSampleValue to MaxSampleValue;
     - integers: 0 to the largest of BitsPerSample (TIFF), else of the type: 65,535 for unsigned 16 bits;
@@ -60,9 +69,42 @@ def read_picture(
     infinity, and what has no range; else what Pillow does where there is no picture.
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    # Which way round it lies is not known yet.
+    picture, _ = _upright(path, channels, lambda size: (2 * round(max(height, width) / share),) * 2, doubt)
+    if resize == "crop":
+        picture = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC, bleed=(1 - share) / 2)
+    else:
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(picture).reshape(height, width, channels)
+
+
+def read_crop(
+    path: os.PathLike | str, image_size: Sequence[int], channels: int, crop: Crop, random: np.random.Generator
+) -> np.ndarray:
+    """A rectangle of the picture in a file, drawn by `random`, as uint8 `(H, W, C)`; see `read_picture`."""
+    (height, width), drawn = image_size, crop.draw(random)
+
+    def wanted(size):
+        _, _, rows, columns = crop.box(drawn, size[1], size[0])
+        larger = max(height / rows, width / columns)
+        return tuple(math.ceil(side * larger) for side in size)
+
+    picture, whole = _upright(path, channels, wanted, lambda path, text: None)
+    top, left, rows, columns = crop.box(drawn, whole[1], whole[0])
+    across, down = picture.width / whole[0], picture.height / whole[1]
+    box = (left * across, top * down, (left + columns) * across, (top + rows) * down)
+    picture = picture.resize((width, height), Image.Resampling.BILINEAR, box)
+    return np.asarray(picture).reshape(height, width, channels)
+
+
+def _upright(path, channels, wanted, doubt):
+    """The picture as it is to be seen, and the size that it has in the file, seen so.
+
+    A JPEG is decoded no larger than need be for what `wanted` makes of its size.
+    """
     with _open(path) as picture:
-        # A JPEG is decoded no larger than needed; which way round it lies is not known yet.
-        picture.draft(MODES[channels], (2 * max(height, width),) * 2)
+        size = picture.size
+        picture.draft(MODES[channels], wanted(size))
         deep = ";16" in str(picture.tile)  # in the file; forgotten once it is loaded
         picture.load()
         doubts: list[str] = []
@@ -75,16 +117,16 @@ def read_picture(
             doubt(path, text)
         if turn is not None:
             picture = picture.transpose(turn)
+            size = size[::-1] if turn in TRANSPOSING else size
         if picture.has_transparency_data:
             picture = picture.convert("RGBA")
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        picture = picture.convert(MODES[channels])
-        scale = ImageOps.fit if resize == "crop" else Image.Image.resize
-        picture = scale(picture, (width, height), Image.Resampling.BICUBIC)
-    return np.asarray(picture).reshape(height, width, channels)
+        return picture.convert(MODES[channels]), size
 
 
 def _open(path):
+    if isinstance(path, io.BytesIO):
+        return Image.open(path)
     if os.path.isdir(path):
         raise ValueError("a folder that cannot be looked into")
     if not os.path.isfile(path):  # a pipe would be waited for

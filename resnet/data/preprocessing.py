@@ -11,6 +11,7 @@ from resnet.augmentation.transform import Batch, Transform, none
 from resnet.data.normalization import Normalization, standardize
 
 if TYPE_CHECKING:
+    from resnet.augmentation.crop import Crop
     from resnet.data.dataset import Dataset
 
 
@@ -20,6 +21,7 @@ class Preprocessing:
     Args:
         normalization: of the training images, as `data.normalization` measures it.
         augment: an `augmentation.Transform`, or None.
+        crop: that of `augment`, where it was done to the images before they came here; None where it was not.
         num_classes: K, of the labels; None for inference alone.
         seed: of the draws; equal seeds and steps draw the same.
     """
@@ -30,8 +32,9 @@ class Preprocessing:
         augment: Transform | None = None,
         num_classes: int | None = None,
         seed: int = 0,
+        crop: Crop | None = None,
     ) -> None:
-        self.normalization, self.augment = normalization, augment or none()
+        self.normalization, self.augment, self.crop = normalization, augment or none(), crop
         self.num_classes, self.seed = num_classes, seed
 
     @classmethod
@@ -39,8 +42,11 @@ class Preprocessing:
         """For the training on `dataset`; what `augment` standardises is measured on its training images."""
         normalization, augment = dataset.normalization, augment or none()
         if augment.standardization:
-            normalization = standardize(normalization, dataset.train.images, **augment.standardization)
-        return cls(normalization, augment, dataset.num_classes, seed)
+            normalization = standardize(normalization, dataset.train, **augment.standardization)
+        crop = augment.crop if getattr(dataset.train, "originals", False) else None
+        if crop:
+            augment = augment.rest or none()
+        return cls(normalization, augment, dataset.num_classes, seed, crop)
 
     def training(
         self,
@@ -54,9 +60,11 @@ class Preprocessing:
         """The Batch that the network sees in a training step.
 
         Args:
-            images, labels: uint8 `(B, H, W, C)` and int `(B,)`.
+            images: uint8 `(B, H, W, C)`.
+            labels: int `(B,)`.
             indices: int32 `(B,)`, the images' numbers in the training set.
-            step, epoch: int32 scalars counted from 0.
+            step: int32 scalar counted from 0.
+            epoch: likewise.
             replica: its number, of those that share the step.
         """
         batch = self.augmented(images, labels, indices, step, epoch, replica)

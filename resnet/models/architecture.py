@@ -22,8 +22,11 @@ from resnet.models.layers import (
     IdentityShortcut,
     Repeat,
     Scale,
+    Shift,
     SurvivalGates,
 )
+from resnet.models.normalizer_free import ExpectedDeviation
+from resnet.models.revnet import FirstHalf, SecondHalf, SwapHalves
 
 ROW, GAP, BOX, HEADER, TOP = 22, 10, 132, 22, 112  # pixels
 FILLS = {"conv": "#D6E8F5", "norm": "#EEEEEE", "shortcut": "#FBE3D2", "pool": "#DDF1E8", "dense": "#F5E3EE"}
@@ -139,7 +142,7 @@ def _ops(layers):
 def _op(layer):
     """What one layer does; None for a padding, which belongs to the operation after it."""
     match layer:
-        case keras.layers.ZeroPadding2D():
+        case keras.layers.ZeroPadding2D() | FirstHalf():
             return None
         case keras.layers.Conv2D():
             return Op(f"{_size(layer.kernel_size)} conv, {_channels(layer)}{_by(layer.strides)}", "conv")
@@ -152,6 +155,18 @@ def _op(layer):
             return Op(f"{padded}{_by((layer.strides,))}", "shortcut")
         case Scale():
             return Op("× learned factor", "norm")
+        case Shift():
+            return Op("+ learned number", "norm")
+        case keras.layers.Subtract():
+            return Op("- input", "norm")
+        case SecondHalf():
+            return Op("second half", "shortcut")
+        case SwapHalves():
+            return Op("swap halves", "shortcut")
+        case ExpectedDeviation():
+            return Op("/ expected deviation", "norm")
+        case keras.layers.Rescaling():
+            return Op(f"× {layer.scale:g}", "norm")
         case keras.layers.Activation():
             return Op({"gelu": "GELU", "silu": "SiLU"}.get(layer.activation.__name__, "activation"), "norm")
         case keras.layers.GroupNormalization():
@@ -167,7 +182,7 @@ def _op(layer):
         case keras.layers.Concatenate():
             return Op("append to input", "shortcut")
         case keras.layers.Multiply():
-            return Op("× survival gate", "norm")
+            return Op("× gate", "norm")
         case keras.layers.MaxPooling2D():
             return Op(f"{_size(layer.pool_size)} max pool{_by(layer.strides)}", "pool")
         case keras.layers.GlobalAveragePooling2D():

@@ -19,13 +19,16 @@ from resnet.models.layers import (
     ReLU,
     Repeat,
     Scale,
+    Shift,
     SurvivalGates,
 )
-from resnet.rules import one_zero, recompute_in_loops
+from resnet.models.normalizer_free import GAINS, ExpectedDeviation, StandardizedConv2D
+from resnet.rules import recompute_in_loops, residual_needs_no_norm, residual_of_activated_shortcuts
 
 NORMS = {"batch": "bn", "group": "gn", "layer": "ln", "none": ""}  # and what their layers are called
 ACTIVATIONS = ("relu", "gelu", "silu")
 ATTENTIONS = {"se": SqueezeExcitation, "cbam": CBAM}
+RESIDUALS = ("standard", "zero_init", "rezero", "fixup", "normalizer_free")
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,14 @@ class Style:
         norm: `batch`, `group` (32 groups of channels, or the most below that divide both; Wu and He 2018),
             `layer` (over the channels of each pixel, as in ConvNeXt, Liu et al. 2022) or `none`.
         activation: `relu`, `gelu` (Hendrycks and Gimpel 2016) or `silu` (Elfwing et al. 2018).
-        zero_init: blocks start as their shortcuts: the last scale of a v1 block is 0 (Goyal et al.
-            2017, section 5.1), and the last convolution of a v2 block (Zhang et al. 2019, section 3), as
-            of any block without norms.
-        rezero: blocks start as their shortcuts by a learned factor of the branch, which is 0 (ReZero,
-            Bachlechner et al. 2020; without norms SkipInit, De and Smith 2020).
+        residual: how branches begin and join their shortcuts. All but `standard` start as the shortcuts.
+            `zero_init`: the last scale of a v1 block is 0 (Goyal et al. 2017, section 5.1), and the last
+            convolution of a v2 block (Zhang et al. 2019, section 3), as of any block without norms.
+            `rezero`: a learned factor of the branch is 0 (ReZero, Bachlechner et al. 2020; without norms
+            SkipInit, De and Smith 2020). Without norms are `fixup` (Zhang et al. 2019, section 3: smaller
+            weights, learned scalars before each layer, a head of zeros) and, of v2 blocks whose
+            projections are `projection_bn` or `pooled`, `normalizer_free` (NF-ResNet, Brock et al. 2021).
+        alpha: the factor of a normaliser-free branch.
         attention: at the end of each branch: `none`, `se` (Hu et al. 2018) or `cbam` (Woo et al. 2018).
         attention_reduction: channels of a block for each hidden unit of its attention.
         padding: of convolutions with strides, `same` as in TensorFlow (the far edge first) or
@@ -65,8 +71,8 @@ class Style:
     l2: float = 1e-4
     norm: str = "batch"
     activation: str = "relu"
-    zero_init: bool = False
-    rezero: bool = False
+    residual: str = "standard"
+    alpha: float = 0.2
     attention: str = "none"
     attention_reduction: int = 16
     padding: str = "same"
@@ -81,9 +87,13 @@ class Style:
         one_of("attention", self.attention, "none", *ATTENTIONS)
         one_of("padding", self.padding, "same", "symmetric")
         one_of("strided_conv", self.strided_conv, "1x1", "3x3")
-        if (self.zero_init or self.rezero) and self.shortcut == "none":
-            raise ValueError("zero_init and rezero need shortcuts: without them they would cut the network")
-        one_zero(self.zero_init, self.rezero)
+        one_of("residual", self.residual, *RESIDUALS)
+        if self.residual != "standard" and self.shortcut == "none":
+            raise ValueError(
+                f"residual={self.residual} needs shortcuts: without them it would cut the network"
+            )
+        residual_needs_no_norm(self.residual, self.norm)
+        residual_of_activated_shortcuts(self.residual, self.shortcut)
 
     def conv(
         self,
@@ -94,13 +104,20 @@ class Style:
         groups: int = 1,
         *,
         name: str,
-        initializer: str = "he_normal",
+        initializer: str | keras.Initializer = "he_normal",
+        of_images: bool = False,
     ) -> keras.KerasTensor:
-        """Convolution with He-normal weights (He et al. 2015b)."""
+        """Convolution with He-normal weights (He et al. 2015b); `of_images` is a network's first."""
+        if self.residual == "fixup" and not of_images:
+            x = Shift(name=f"{name}_shift")(x)
+        layer: Callable = keras.layers.Conv2D
+        if self.is_normalizer_free:
+            gain = 1.0 if of_images else GAINS[self.activation]
+            layer = partial(StandardizedConv2D, gain_of_activation=gain)
         explicit = self.padding == "symmetric" and strides > 1 and size > 1
         if explicit:
             x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-        return keras.layers.Conv2D(
+        return layer(
             filters,
             size,
             strides=strides,
@@ -128,6 +145,8 @@ class Style:
 
     def activate(self, x: keras.KerasTensor, name: str, number: int | str = "") -> keras.KerasTensor:
         name = f"{name}_{self.activation}{number}"
+        if self.residual == "fixup":
+            x = Shift(name=f"{name}_shift")(x)
         if self.activation == "relu":
             return ReLU(name=name)(x)
         return keras.layers.Activation(self.activation, name=name)(x)
@@ -137,11 +156,31 @@ class Style:
         if self.attention != "none":
             attend = ATTENTIONS[self.attention]
             y = attend(self.attention_reduction, name=f"{name}_{self.attention}")(y)
-        return Scale(name=f"{name}_rezero")(y) if self.rezero else y
+        if self.residual in ("rezero", "normalizer_free"):
+            y = Scale(name=f"{name}_rezero")(y)
+        if self.residual == "fixup":
+            y = Scale(start=1.0, name=f"{name}_scale")(y)
+        return keras.layers.Rescaling(self.alpha, name=f"{name}_alpha")(y) if self.is_normalizer_free else y
+
+    def branch_initializer(
+        self, branch: tuple[Conv, ...], *, last: bool, total: int, zero: bool
+    ) -> str | keras.Initializer:
+        """Of a convolution of a branch; `zero` says whether the last one of `zero_init` is 0."""
+        if last and (self.residual == "fixup" or zero and self.residual == "zero_init"):
+            return "zeros"
+        if self.residual == "fixup":
+            # Weights times L^(-1/(2m-2)), so their variance times the square (Zhang et al. 2019, section 3).
+            scale = 2 * total ** (-1 / (len(branch) - 1))
+            return keras.initializers.VarianceScaling(scale, "fan_in", "truncated_normal")
+        return "he_normal"
 
     @property
     def normalizes_shortcuts(self) -> bool:
         return self.shortcut in ("projection_bn", "pooled")
+
+    @property
+    def is_normalizer_free(self) -> bool:
+        return self.residual == "normalizer_free"
 
     @property
     def regularizer(self) -> keras.regularizers.Regularizer | None:
@@ -178,26 +217,41 @@ def bottleneck(
     return Conv(filters, 1, outer), Conv(filters, 3, inner, groups), Conv(out_filters, 1)
 
 
+class Spot(NamedTuple):
+    """Where a block stands in its network.
+
+    `name` begins the names of its layers, `gate` is its output of `SurvivalGates` or None, `summed` is how
+    many branches its input is the sum of, since the last projection (in a loop: the first block's), and
+    `total` how many blocks the network has.
+    """
+
+    name: str
+    gate: keras.KerasTensor | None
+    summed: int
+    total: int
+
+
 def postactivation_block(
-    x: keras.KerasTensor, branch: tuple[Conv, ...], style: Style, *, gate: keras.KerasTensor | None, name: str
+    x: keras.KerasTensor, branch: tuple[Conv, ...], style: Style, *, at: Spot
 ) -> keras.KerasTensor:
     """v1: BN after each convolution, the last ReLU after the addition (He et al. 2015, figure 2)."""
-    y = x
+    if style.is_normalizer_free:
+        raise ValueError("residual=normalizer_free needs pre-activation, as in resnet_v2 and in version=2")
+    y, zero_init = x, style.residual == "zero_init"
     for i, conv in enumerate(branch, 1):
         last = i == len(branch)
-        zero = last and style.zero_init
-        initializer = "zeros" if zero and style.norm == "none" else "he_normal"
-        y = style.conv(y, *conv, initializer=initializer, name=f"{name}_conv{i}")
-        y = style.normalize(y, name, i, scale="zeros" if zero else "ones")
-        y = y if last else style.activate(y, name, i)
-    y = style.end_branch(y, name)
+        start = style.branch_initializer(branch, last=last, total=at.total, zero=style.norm == "none")
+        y = style.conv(y, *conv, initializer=start, name=f"{at.name}_conv{i}")
+        y = style.normalize(y, at.name, i, scale="zeros" if last and zero_init else "ones")
+        y = y if last else style.activate(y, at.name, i)
+    y = style.end_branch(y, at.name)
     if style.shortcut != "none":
         projected = x.shape[-1] != y.shape[-1]
-        x = shortcut(x, branch, style, name)
+        x = shortcut(x, branch, style, at.name)
         if projected and style.normalizes_shortcuts:
-            x = style.normalize(x, f"{name}_shortcut")
-        y = add(x, y, gate, name)
-    return style.activate(y, name, len(branch))
+            x = style.normalize(x, f"{at.name}_shortcut")
+        y = add(x, y, at)
+    return style.activate(y, at.name, len(branch))
 
 
 def preactivation_block(
@@ -205,8 +259,7 @@ def preactivation_block(
     branch: tuple[Conv, ...],
     style: Style,
     *,
-    gate: keras.KerasTensor | None,
-    name: str,
+    at: Spot,
     activated: bool = False,
     dropout: float = 0.0,
 ) -> keras.KerasTensor:
@@ -215,18 +268,37 @@ def preactivation_block(
     `activated` says that x has just been normalised and rectified, so the first pair is left out.
     `dropout` stands before the last convolution (Zagoruyko and Komodakis 2016, section 2.4).
     """
-    y = x if activated else style.activate(style.normalize(x, name, 1), name, 1)
+    first, y = preactivated(x, branch, style, at=at, activated=activated, dropout=dropout)
     if style.normalizes_shortcuts and x.shape[-1] != branch[-1].filters:
-        x = y
+        x = first
+    return add(shortcut(x, branch, style, at.name), style.end_branch(y, at.name), at)
+
+
+def preactivated(
+    x: keras.KerasTensor,
+    branch: tuple[Conv, ...],
+    style: Style,
+    *,
+    at: Spot,
+    activated: bool = False,
+    dropout: float = 0.0,
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """What the first convolution of a `preactivation_block` sees, and what the last one gives."""
+    y, name = x, at.name
+    if style.is_normalizer_free:
+        y = ExpectedDeviation(style.alpha, at.summed, name=f"{name}_deviation")(y)
+    if not activated:
+        y = style.activate(style.normalize(y, name, 1), name, 1)
+    first = y
     for i, conv in enumerate(branch, 1):
         if i > 1:
             y = style.activate(style.normalize(y, name, i), name, i)
         last = i == len(branch)
         if last and dropout:
             y = Dropout(dropout, name=f"{name}_dropout")(y)
-        initializer = "zeros" if last and style.zero_init else "he_normal"
-        y = style.conv(y, *conv, initializer=initializer, name=f"{name}_conv{i}")
-    return add(shortcut(x, branch, style, name), style.end_branch(y, name), gate, name)
+        start = style.branch_initializer(branch, last=last, total=at.total, zero=True)
+        y = style.conv(y, *conv, initializer=start, name=f"{name}_conv{i}")
+    return first, y
 
 
 def shortcut(x: keras.KerasTensor, branch: tuple[Conv, ...], style: Style, name: str) -> keras.KerasTensor:
@@ -243,12 +315,11 @@ def shortcut(x: keras.KerasTensor, branch: tuple[Conv, ...], style: Style, name:
     return style.conv(x, filters, 1, strides, name=f"{name}_shortcut")
 
 
-def add(
-    x: keras.KerasTensor, y: keras.KerasTensor, gate: keras.KerasTensor | None, name: str
-) -> keras.KerasTensor:
-    if gate is not None:
-        y = keras.layers.Multiply(name=f"{name}_gated")([y, gate])
-    return keras.layers.Add(name=f"{name}_add")([x, y])
+def add(x: keras.KerasTensor, y: keras.KerasTensor, at: Spot) -> keras.KerasTensor:
+    """A block's input and its branch's output, gated if blocks may be dropped."""
+    if at.gate is not None:
+        y = keras.layers.Multiply(name=f"{at.name}_gated")([y, at.gate])
+    return keras.layers.Add(name=f"{at.name}_add")([x, y])
 
 
 class Stage(NamedTuple):
@@ -268,12 +339,12 @@ def stages(
     strided_block: str = "first",
     survival: float = 1.0,
     stage: str,
-    recompute: bool,
+    recompute: bool | str,
 ) -> keras.KerasTensor:
     """The stages of a network, the blocks that keep their input's shape each time as one `repeat`.
 
     Args:
-        block: maps x and a branch, with a gate and a name, to the block's output.
+        block: maps x and a branch, with a Spot, to the block's output.
         wanted: a Stage for each.
         first_block: used in place of `block` for the network's first.
         strided_block: the `first` or the `last` block of a stage has its strides.
@@ -284,25 +355,76 @@ def stages(
     Raises ValueError for another word.
     """
     one_of("strided_block", strided_block, "first", "last")
-    total, done = sum(stage.blocks for stage in wanted), 0
+    total, done, summed = sum(stage.blocks for stage in wanted), 0, 0
     for number, (branch, count, strides) in enumerate(wanted, 1):
+        filters = branch(strides=1)[-1].filters
         first, last = (strides, 1) if strided_block == "first" else (1, strides)
-        opens = 1 if first > 1 or x.shape[-1] != branch(strides=1)[-1].filters else 0
+        opens = 1 if first > 1 or x.shape[-1] != filters else 0
         closes = 1 if last > 1 else 0
         spans = (0, opens, first), (opens, count - closes, 1), (count - closes, count, last)
         for start, stop, stride in spans:
             build = first_block if first_block and done == 0 else block
+            projects = x.shape[-1] != filters
             x = repeat(
                 partial(build, branch=branch(strides=stride)),
                 x,
-                survivals(survival, range(done, done + stop - start), total),
+                range(done, done + stop - start),
+                total,
+                survival=survival,
+                summed=summed,
                 first=start + 1,
                 name=names.stage(number),
                 stage=stage,
                 recompute=recompute,
             )
             done += stop - start
+            summed = stop - start + (0 if projects else summed)
     return x
+
+
+def repeat(
+    block: Callable[..., keras.KerasTensor],
+    x: keras.KerasTensor,
+    numbers: range,
+    total: int,
+    *,
+    survival: float,
+    summed: int = 0,
+    first: int = 1,
+    name: str,
+    stage: str,
+    recompute: bool | str,
+) -> keras.KerasTensor:
+    """Equal blocks: one `Repeat` (looped) or a Keras layer for each operation (unrolled).
+
+    Several blocks must keep the shape of x. Raises ValueError for another word.
+
+    Args:
+        block: maps x and a Spot to the output.
+        numbers: a range, of these blocks among the `total` of the network, from 0.
+        survival: of the last of all blocks, see `survivals`.
+        summed: of the first of these, see Spot.
+        first: its number in the stage.
+        name: of the stage.
+        stage: `looped` or `unrolled`.
+        recompute: keep less of the forward pass of a loop, see `layers.Repeat`.
+    """
+    one_of("stage", stage, "looped", "unrolled")
+    recompute_in_loops(recompute, stage)
+    chances = survivals(survival, numbers, total)
+    if stage == "unrolled" or len(numbers) <= 1:
+        for i, chance in enumerate(chances):
+            block_name = names.block(name, first + i)
+            x = block(x, at=Spot(block_name, gates(x, [chance], block_name), summed + i, total))
+        return x
+    name_of_all = names.blocks(name, range(first, first + len(numbers)))
+    inputs = [keras.Input(x.shape[1:], dtype=x.dtype)]
+    outer = gates(x, chances, name_of_all)
+    if outer is not None:
+        inputs.append(keras.Input(batch_shape=(1, 1, 1, 1), dtype=outer.dtype))
+    at = Spot(names.ANY_BLOCK, inputs[1] if outer is not None else None, summed, total)
+    template = keras.Model(inputs, block(inputs[0], at=at), name=f"{name}_block")
+    return Repeat(template, len(numbers), first, recompute, name=name_of_all)(x, gates=outer)
 
 
 def survivals(last: float, numbers: range, total: int) -> list[float]:
@@ -310,50 +432,20 @@ def survivals(last: float, numbers: range, total: int) -> list[float]:
     return [1 - (number + 1) / total * (1 - last) for number in numbers]
 
 
-def repeat(
-    block: Callable[..., keras.KerasTensor],
-    x: keras.KerasTensor,
-    survival: list[float],
-    *,
-    first: int,
-    name: str,
-    stage: str,
-    recompute: bool,
-) -> keras.KerasTensor:
-    """Equal blocks: one `Repeat` (looped) or a Keras layer for each operation (unrolled).
-
-    `block` maps x, a gate and a name to the output; `survival` has one probability per block, and `first`
-    is the number of the first. Several blocks must keep the shape of x. `stage` is `looped` or `unrolled`;
-    `recompute` keeps less of the forward pass of a loop. Raises ValueError for another word.
-    """
-    one_of("stage", stage, "looped", "unrolled")
-    recompute_in_loops(recompute, stage)
-    if stage == "unrolled" or len(survival) <= 1:
-        for i, chance in enumerate(survival, first):
-            block_name = names.block(name, i)
-            x = block(x, gate=gates(x, [chance], block_name), name=block_name)
-        return x
-    name_of_all = names.blocks(name, range(first, first + len(survival)))
-    inputs = [keras.Input(x.shape[1:], dtype=x.dtype)]
-    outer = gates(x, survival, name_of_all)
-    if outer is not None:
-        inputs.append(keras.Input(batch_shape=(1, 1, 1, 1), dtype=outer.dtype))
-    gate = inputs[1] if outer is not None else None
-    template = keras.Model(inputs, block(inputs[0], gate=gate, name=names.ANY_BLOCK), name=f"{name}_block")
-    return Repeat(template, len(survival), first, recompute, name=name_of_all)(x, gates=outer)
-
-
 def gates(x: keras.KerasTensor, survival: list[float], name: str) -> keras.KerasTensor | None:
     """Gates for blocks that survive a step with these probabilities, or None where all always do."""
     return SurvivalGates(survival, name=f"{name}_survival")(x) if min(survival) < 1 else None
 
 
-def classifier(x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
-    """Global average pooling and a dense layer: float32 logits `(N, num_classes)`."""
-    return logits(keras.layers.GlobalAveragePooling2D(name="pool")(x), num_classes)
+def classifier(x: keras.KerasTensor, num_classes: int, style: Style | None = None) -> keras.KerasTensor:
+    """Global average pooling and a dense layer: float32 logits `(N, num_classes)`; in FixUp's `style` 0."""
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    if style and style.residual == "fixup":
+        return logits(Shift(name="logits_shift")(x), num_classes, initializer="zeros")
+    return logits(x, num_classes)
 
 
-def logits(x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
+def logits(x: keras.KerasTensor, num_classes: int, initializer: str = "he_normal") -> keras.KerasTensor:
     if num_classes < 2:
         raise ValueError(f"num_classes is at least 2, not {num_classes}")
-    return keras.layers.Dense(num_classes, kernel_initializer="he_normal", dtype="float32", name="logits")(x)
+    return keras.layers.Dense(num_classes, kernel_initializer=initializer, dtype="float32", name="logits")(x)

@@ -25,7 +25,7 @@ SIZES = {  # blocks and filters of the stages
     "small": ((3, 3, 27, 3), (96, 192, 384, 768)),
     "base": ((3, 3, 27, 3), (128, 256, 512, 1024)),
 }
-NOT_OURS = ("shortcut", "strided_conv", "zero_init", "rezero", "attention", "attention_reduction", "padding")
+NOT_OURS = ("shortcut", "strided_conv", "residual", "alpha", "attention", "attention_reduction", "padding")
 
 
 @with_options_of(Style, without=NOT_OURS, l2=0.0, norm="layer", activation="gelu", bn_epsilon=1e-6)
@@ -59,8 +59,9 @@ def convnext(
         x = blocks.repeat(
             partial(_block, scale_start=scale_start, style=style),
             x,
-            blocks.survivals(survival, range(done, done + count), sum(counts)),
-            first=1,
+            range(done, done + count),
+            sum(counts),
+            survival=survival,
             name=names.stage(number),
             stage=stage,
             recompute=recompute,
@@ -70,12 +71,12 @@ def convnext(
     return keras.Model(inputs, blocks.logits(x, num_classes), name=f"convnext_{size}")
 
 
-def _block(x, scale_start, style, *, gate, name):
-    filters = x.shape[-1]
+def _block(x, scale_start, style, *, at):
+    filters, name = x.shape[-1], at.name
     y = style.normalize(_conv(x, filters, 7, groups=filters, style=style, name=f"{name}_conv1"), name)
     y = style.activate(_conv(y, 4 * filters, 1, style=style, name=f"{name}_conv2"), name)
     y = _conv(y, filters, 1, style=style, name=f"{name}_conv3")
-    return blocks.add(x, Scale(scale_start, by_channel=True, name=f"{name}_scale")(y), gate, name)
+    return blocks.add(x, Scale(scale_start, by_channel=True, name=f"{name}_scale")(y), at)
 
 
 def _conv(x, *shape, style, **options):

@@ -16,8 +16,7 @@ import tensorflow as tf
 from resnet.errors import UserError
 from resnet.models import names
 from resnet.models.layers import Repeat, SurvivalGates
-
-STEM, HEAD = "stem", "head"
+from resnet.models.names import HEAD, STEM
 
 
 class Block:
@@ -122,13 +121,13 @@ def cut(model: keras.Model) -> list[Block]:
     Raises UserError for a model of other names, or whose blocks do not follow each other.
     """
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    staged = [i for i, layer in enumerate(layers) if names.place(layer.name).stage]
-    if not staged:
+    parts = names.parts(layer.name for layer in layers)
+    if not parts:
         raise UserError(f"{model.name} has no blocks: none of its layers is called as stage1_block1_conv1")
     blocks: list[Block] = []
     start = model.input
-    for name, members in groupby(enumerate(layers), lambda pair: _name(pair, staged[0], staged[-1])):
-        group = [layer for _, layer in members]
+    for name, members in groupby(layers, lambda layer: _name(layer.name, parts[layer.name])):
+        group = list(members)
         end = group[-1].output
         try:
             blocks += _looped(group) if isinstance(group[-1], Repeat) else [Block(name, _graph(group, start))]
@@ -156,12 +155,9 @@ def _graph(layers, start):
     return _Graph(layers, start, layers[-1].output)
 
 
-def _name(numbered_layer, first, last):
-    i, layer = numbered_layer
-    if i < first or i > last:
-        return STEM if i < first else HEAD
-    place = names.place(layer.name)
-    return names.block(place.part, place.blocks[0]) if place.blocks else place.part
+def _name(layer, part):
+    numbers = names.place(layer).blocks
+    return names.block(part, numbers[0]) if numbers and part not in (STEM, HEAD) else part
 
 
 def _looped(layers):

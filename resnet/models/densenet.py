@@ -18,7 +18,7 @@ from resnet.options import with_options_of
 from resnet.rules import dense_blocks_per_stage
 
 IMAGENET = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
-NOT_OURS = ("shortcut", "strided_conv", "zero_init", "rezero", "attention", "attention_reduction")
+NOT_OURS = ("shortcut", "strided_conv", "residual", "alpha", "attention", "attention_reduction")
 
 
 @with_options_of(Style, without=(*NOT_OURS, "padding"), conv_bias=False)

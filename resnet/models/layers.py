@@ -224,6 +224,22 @@ class Scale(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("resnet")
+class Shift(keras.layers.Layer):
+    """A learned number added to its input, which begins at 0 (FixUp, Zhang et al. 2019, section 3)."""
+
+    shift_initializer = "zeros"
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.shift = self.add_weight(name="shift", shape=(1,), initializer=self.shift_initializer)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return inputs + self.shift
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("resnet")
 class Dropout(keras.layers.Layer):
     """`keras.layers.Dropout` whose random state is a weight, so that each block of a loop has its own."""
 
@@ -312,11 +328,11 @@ class Repeat(keras.layers.Layer):
         repeats: number of blocks.
         first: number of the first of them in its stage, for `resnet.models.unstack`.
         recompute: keep the input of each block only and compute the rest again in the backward pass
-            (Chen et al. 2016, section 4.1).
+            (Chen et al. 2016, section 4.1); `inverse` for blocks of `revnet`: keep the output of the last.
     """
 
     def __init__(
-        self, block: keras.Model, repeats: int, first: int = 1, recompute: bool = False, **kwargs: Any
+        self, block: keras.Model, repeats: int, first: int = 1, recompute: bool | str = False, **kwargs: Any
     ):
         super().__init__(**kwargs)
         self.block = block
@@ -377,8 +393,10 @@ class Repeat(keras.layers.Layer):
                 lambda: (x, row[trained : len(stacks)]),
             )
 
-        if self.recompute:  # two at once: one is run again while the gradients of the one after are under way
-            loop: Callable = partial(_recomputed_loop, at_once=1 if self._is_summed() else 2)
+        if self.recompute == "inverse":
+            loop: Callable = _inverted_loop
+        elif self.recompute:  # two at once: one is run again while the other's gradients are under way
+            loop = partial(_recomputed_loop, at_once=1 if self._is_summed() else 2)
         elif self.repeats <= FEW_BLOCKS and not self._is_summed():
             loop = _written_out
         else:
@@ -504,6 +522,39 @@ def _recomputed_loop(apply, x, trained, untrained, num_statistics, at_once):
             return dx, *_concat(gradients, trained)
 
         return (y, *_concat(moved, statistics)), gradient
+
+    y, *moved = run(x, *trained)
+    return y, moved
+
+
+def _inverted_loop(apply, x, trained, untrained, num_statistics):
+    """As `_loop`, for blocks that map the halves (a, b) of the channels to (b, a + F(b)).
+
+    The backward pass finds the input of each block from its output (Gomez et al. 2017, algorithm 1).
+    """
+    repeats = trained[0].shape[0]
+
+    @tf.custom_gradient
+    def run(x, *trained):
+        y, moved = _loop(apply, x, trained, untrained, num_statistics)
+
+        def gradient(dy, *_):
+            def backward(i, y, dy, gradients):
+                b, summed = tf.split(y, 2, -1)
+                x = tf.concat([tf.zeros_like(b), b], -1)  # gives F(b), and the gradients that a would
+                weights = [v[i] for v in trained]
+                with tf.GradientTape() as tape:
+                    tape.watch([x, *weights])
+                    z, _ = apply(x, [*weights, *(v[i] for v in untrained)])
+                dx, *dw = tape.gradient(z, [x, *weights], dy)
+                a = summed - tf.split(z, 2, -1)[1]
+                return i - 1, tf.concat([a, b], -1), dx, _write(gradients, i, dw)
+
+            start = (repeats - 1, y, dy, _arrays(trained, repeats))
+            _, _, dx, gradients = tf.while_loop(lambda i, *_: i >= 0, backward, start, parallel_iterations=1)
+            return dx, *(array.stack() for array in gradients)
+
+        return (y, *moved), gradient
 
     y, *moved = run(x, *trained)
     return y, moved

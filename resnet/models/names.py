@@ -8,9 +8,11 @@ them. What belongs to no stage begins with another word, such as `stem_conv`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 ANY_BLOCK = "block"
+STEM, HEAD = "stem", "head"
 PART, BLOCKS = r"(?P<part>(stage(?P<stage>\d+))?[^_]*)", r"(_blocks?(?P<first>\d+)(-(?P<last>\d+))?)?"
 NAME = re.compile(rf"{PART}{BLOCKS}_?(?P<operation>.*)")
 
@@ -49,3 +51,18 @@ def place(name: str) -> Place:
     number, first, last = (int(found[key]) if found[key] else None for key in ("stage", "first", "last"))
     numbers = range(first, (last or first) + 1) if first else None
     return Place(found["part"], number, numbers, found["operation"])
+
+
+def parts(layers: Iterable[str]) -> dict[str, str]:
+    """The part that each layer belongs to, by its name, of the names of all layers in their order.
+
+    `stem` is what stands before the first stage, `head` what follows the last one; between stages it is the
+    first word of the name. Empty where there are no stages.
+    """
+    places = {name: place(name) for name in layers}
+    staged = [i for i, found in enumerate(places.values()) if found.stage]
+    return {
+        name: STEM if i < staged[0] else HEAD if i > staged[-1] else found.part
+        for i, (name, found) in enumerate(places.items())
+        if staged
+    }

@@ -3,7 +3,7 @@
 Parameters with convolution biases and projection shortcuts, ten classes, as Keras counts them:
 v1 20: 274,442; v1 110: 1,742,762; v2 110: 3,323,210; v2 164: 4,972,682; v2 1001: 30,539,498;
 plain 20: 271,786; plain 56: 859,114. Of the papers (no biases; v2 in filters of 16, 32 and 64), trainable:
-v1 20, identity shortcuts: 269,722; v2 164: 1.70 M; v2 1001: 10.33 M.
+v1 20, identity shortcuts: 269,722, by FixUp 268,393; v2 164: 1.70 M; v2 1001: 10.33 M.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from resnet.options import with_options_of
 from resnet.rules import blocks_per_stage
 
 STRIDES = (1, 1, 2, 2)
-RESIDUAL = ("shortcut", "zero_init", "rezero", "attention", "attention_reduction", "survival")
+RESIDUAL = ("shortcut", "residual", "attention", "attention_reduction", "survival")
 
 
-@with_options_of(Style, without=("strided_conv",))
+@with_options_of(Style, without=("strided_conv", "alpha"))
 def resnet_v1(
     input_shape: tuple[int, int, int],
     num_classes: int,
@@ -48,7 +48,7 @@ def resnet_v1(
     wanted = [Stage(partial(blocks.basic, f), n, s) for f, s in zip(filters, strides[1:], strict=True)]
     x = blocks.stages(x, block, wanted, survival=survival, stage=stage, recompute=recompute)
     name = "plain" if style.shortcut == "none" else "resnet_v1"
-    return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"{name}_{depth}")
+    return keras.Model(inputs, blocks.classifier(x, num_classes, style), name=f"{name}_{depth}")
 
 
 @with_options_of(resnet_v1, without=RESIDUAL)
@@ -97,10 +97,10 @@ def resnet_v2(
         recompute=recompute,
     )
     x = style.activate(style.normalize(x, "final"), "final")
-    return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"resnet_v2_{depth}")
+    return keras.Model(inputs, blocks.classifier(x, num_classes, style), name=f"resnet_v2_{depth}")
 
 
 def stem(x: keras.KerasTensor, filters: int, strides: int, style: Style) -> keras.KerasTensor:
     """The first 3x3 convolution with its normalisation and activation."""
-    x = style.conv(x, filters, 3, strides, name="stem_conv")
+    x = style.conv(x, filters, 3, strides, name="stem_conv", of_images=True)
     return style.activate(style.normalize(x, "stem"), "stem")

@@ -20,7 +20,9 @@ from resnet.rules import blocks_per_stage
 FILTERS = (64, 256, 512, 1024)  # of the stem and of the stages
 
 
-@with_options_of(Style, shortcut="projection_bn", conv_bias=False, l2=2.5e-4, strided_conv="3x3")
+@with_options_of(
+    Style, without=("alpha",), shortcut="projection_bn", conv_bias=False, l2=2.5e-4, strided_conv="3x3"
+)
 def resnext(
     input_shape: tuple[int, int, int],
     num_classes: int,
@@ -55,4 +57,4 @@ def resnext(
         recompute=recompute,
     )
     name = f"resnext_{depth}_{cardinality}x{group_width}d"
-    return keras.Model(inputs, blocks.classifier(x, num_classes), name=name)
+    return keras.Model(inputs, blocks.classifier(x, num_classes, style), name=name)

@@ -23,8 +23,8 @@ FILTERS = (64, 128, 256, 512, 512)
     Style,
     without=(
         "shortcut",
-        "zero_init",
-        "rezero",
+        "residual",
+        "alpha",
         "attention",
         "attention_reduction",
         "padding",

@@ -43,7 +43,7 @@ def wide_resnet(
     n, style = blocks_per_stage(depth, 6, others=4), Style(**options)
     inputs = keras.Input(input_shape, name="images")
     x = blocks.stages(
-        style.conv(inputs, FILTERS[0], 3, strides[0], name="stem_conv"),
+        style.conv(inputs, FILTERS[0], 3, strides[0], name="stem_conv", of_images=True),
         partial(blocks.preactivation_block, style=style, dropout=dropout),
         [Stage(partial(blocks.basic, f * width), n, s) for f, s in zip(FILTERS, strides[1:], strict=True)],
         survival=survival,
@@ -51,4 +51,4 @@ def wide_resnet(
         recompute=recompute,
     )
     x = style.activate(style.normalize(x, "final"), "final")
-    return keras.Model(inputs, blocks.classifier(x, num_classes), name=f"wide_resnet_{depth}_{width}")
+    return keras.Model(inputs, blocks.classifier(x, num_classes, style), name=f"wide_resnet_{depth}_{width}")

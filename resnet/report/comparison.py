@@ -1,7 +1,8 @@
 """Runs side by side: what they differ in, their means and intervals over seeds, and what may be concluded.
 
-Runs that differ only in their seed are one group. Only finished runs count; every other one is named. Groups
-are ranked by validation accuracy where all of them have it, so that the test images rank nothing.
+Runs that differ only in their seed, or in the fold that they validate on, are one group. Only finished runs
+count; every other one is named. Groups are ranked by validation accuracy where all of them have it, so that
+the test images rank nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import combinations, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from zipfile import BadZipFile
 
 import numpy as np
@@ -29,6 +30,7 @@ from resnet.run.epoch_record import SPLITS, as_text, is_share
 if TYPE_CHECKING:
     from resnet.report.walk import Walk
 
+Draw: TypeAlias = int | tuple[int, int]  # a seed, or a seed and a fold
 METRICS = ("validation/accuracy", "test/accuracy", "test/loss", "train/accuracy")
 DECIDING = METRICS[:2]
 NOTHING = "–"
@@ -50,7 +52,10 @@ class Run:
         files = RunDirectory(directory)
         self.directory, self.epochs = directory, files.epochs()
         self.config = choices(files.config())
-        self.seed = self.config.pop("seed")
+        self.seed: Draw = self.config.pop("seed")
+        fold = self.config.pop("data.fold", 0)
+        if self.config.get("data.folds"):
+            self.seed = self.seed, fold
         self.config.pop("changes", None)  # of how the run was started, not of what it is
         result = files.result()
         self.status, self.error = result.get("status", "unfinished"), result.get("error", "")
@@ -111,9 +116,12 @@ class Group:
         self.finished = [run for run in runs if run.finished]
         self.counted = self.finished or runs
 
-    def values(self, metric: str) -> dict[int, float]:
-        """Seed -> value. A seed that ran more than once counts once, by its mean: it is one draw."""
-        by_seed: dict[int, list[float]] = {}
+    def values(self, metric: str) -> dict[Draw, float]:
+        """Seed, or seed and fold -> value.
+
+        A seed that ran more than once counts once, by its mean: it is one draw.
+        """
+        by_seed: dict[Draw, list[float]] = {}
         for run in self.counted:
             if metric in run.metrics:
                 by_seed.setdefault(run.seed, []).append(run.metrics[metric])
@@ -208,6 +216,11 @@ class Comparison:
             for seed, times in Counter(run.seed for run in group.finished).items():
                 if times > 1:
                     yield f"{group.letter}: seed {seed} ran {times} times and counts once, by its mean"
+            if len(folds := {run.seed for run in group.finished if isinstance(run.seed, tuple)}) > 1:
+                yield (
+                    f"{group.letter}: {len(folds)} folds share training images, so that the interval of "
+                    "their mean is too narrow (Bengio and Grandvalet 2004)"
+                )
         if watched := [g.letter for g in self.groups if g.runs[0].watched.startswith("test/")]:
             yield f"{', '.join(watched)}: trained watching the test images, which flatters the test accuracy"
 

@@ -17,10 +17,12 @@ from sklearn.metrics import (
 )
 from tqdm import tqdm
 
+from resnet.data.blocks import blocks
+
 if TYPE_CHECKING:
     import keras
 
-    from resnet.data.dataset import Split
+    from resnet.data.dataset import AnySplit
     from resnet.data.preprocessing import Preprocessing
 
 BATCH = 500
@@ -28,29 +30,43 @@ BINS = 15
 
 
 def logits(
-    model: keras.Model, images: np.ndarray | Split, preprocessing: Preprocessing, flip: bool = False
+    model: keras.Model,
+    images: np.ndarray | AnySplit,
+    preprocessing: Preprocessing,
+    flip: bool = False,
+    ten_crop: bool = False,
 ) -> np.ndarray:
     """float32 `(N, K)` of uint8 images `(N, H, W, C)`, or of a Split. Shows a bar on a terminal.
 
-    `flip` gives the logarithm of the mean of the probabilities of each image and its mirror.
+    `flip` gives the logarithm of the mean of the probabilities of each image and its mirror; `ten_crop`, of
+    images that are larger than the network's, that of their corners and middle, and the mirrors of these
+    (Krizhevsky et al. 2012, section 4.1).
     """
+    height, width = model.input_shape[1:3]
 
     @tf.function(jit_compile=False, reduce_retracing=True)
     def of_batch(batch):
         batch = preprocessing.inference(batch)
-        if not flip:
+        if not (flip or ten_crop):
             return model(batch, training=False)
-        views = [tf.nn.log_softmax(model(view, training=False)) for view in (batch, batch[:, :, ::-1])]
-        return tf.reduce_logsumexp(views, 0) - tf.math.log(2.0)
+        parts = _corners_and_middle(batch, height, width) if ten_crop else [batch]
+        views = [view for part in parts for view in (part, part[:, :, ::-1])]
+        found = [tf.nn.log_softmax(model(view, training=False)) for view in views]
+        return tf.reduce_logsumexp(found, 0) - tf.math.log(float(len(found)))
 
     parts = []
     with tqdm(total=len(images), unit=" images", desc="evaluation", leave=False, disable=None) as bar:
-        for start in range(0, len(images), BATCH):
-            numbers = np.arange(start, min(start + BATCH, len(images)))
-            batch = images.batch(numbers)[0] if hasattr(images, "batch") else images[numbers]
+        for batch in blocks(images, BATCH):
             parts.append(of_batch(tf.constant(batch)).numpy())
             bar.update(len(batch))
     return np.concatenate(parts)
+
+
+def _corners_and_middle(images, height, width):
+    """Five parts `(B, height, width, C)`."""
+    down, right = images.shape[1] - height, images.shape[2] - width
+    starts = [(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)]
+    return [images[:, top : top + height, left : left + width] for top, left in starts]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -59,10 +75,14 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def predict(
-    model: keras.Model, images: np.ndarray | Split, preprocessing: Preprocessing, flip: bool = False
+    model: keras.Model,
+    images: np.ndarray | AnySplit,
+    preprocessing: Preprocessing,
+    flip: bool = False,
+    ten_crop: bool = False,
 ) -> np.ndarray:
     """Probabilities float32 `(N, K)` of images as `logits` takes them."""
-    return softmax(logits(model, images, preprocessing, flip))
+    return softmax(logits(model, images, preprocessing, flip, ten_crop))
 
 
 def score(probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:

@@ -26,9 +26,7 @@ from resnet.run.epoch_record import is_share
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
-if TYPE_CHECKING:
-    from resnet.data.dataset import Split
+    from resnet.data.dataset import AnySplit
     from resnet.report.walk import Gain
 
 P = ParamSpec("P")
@@ -106,7 +104,7 @@ def series(epochs: Sequence[Mapping[str, float]], name: str) -> np.ndarray:
     return np.array(points).reshape(-1, 2).T
 
 
-def samples(split: Split, class_names: Sequence[str], rows: int = 10, columns: int = 10) -> np.ndarray:
+def samples(split: AnySplit, class_names: Sequence[str], rows: int = 10, columns: int = 10) -> np.ndarray:
     """Indices of `rows * columns` images of a Split for `grid`, as many of each class as can be.
 
     With no more than `rows` classes a row holds one class.
@@ -114,6 +112,31 @@ def samples(split: Split, class_names: Sequence[str], rows: int = 10, columns: i
     per_class = max(1, rows * columns // len(class_names))
     chosen = [np.flatnonzero(split.labels == k)[:per_class] for k in range(len(class_names))]
     return np.concatenate(chosen)[: rows * columns]
+
+
+@own_style
+def lr_range(
+    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], found: Mapping[str, float]
+) -> Figure:
+    """Losses of a range test by their rates, and the rates by name of `RangeTest.result`."""
+    figure = Figure((7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses, color=GREY, lw=0.8, alpha=0.6, label="loss of a step")
+    axes.plot(rates, smoothed, color=BLUE, lw=2, label="smoothed")
+    for name, colour, dashes in (
+        ("suggested_rate", ORANGE, "-"),
+        ("steepest_rate", GREEN, "--"),
+        ("least_rate", PURPLE, ":"),
+    ):
+        axes.axvline(
+            found[name], color=colour, ls=dashes, label=f"{name.partition('_')[0]}: {found[name]:.2g}"
+        )
+    least, start = np.nanmin(smoothed), smoothed[0]
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+    axes.set_ylim(least - 0.2 * abs(start - least), start + 0.6 * abs(start - least))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="lower left")
+    return figure
 
 
 @own_style
@@ -155,7 +178,7 @@ def label_caption(label: np.ndarray, class_names: Sequence[str]) -> str:
 
 @own_style
 def mistakes(
-    split: Split, probabilities: np.ndarray, class_names: Sequence[str], rows: int = 5, columns: int = 8
+    split: AnySplit, probabilities: np.ndarray, class_names: Sequence[str], rows: int = 5, columns: int = 8
 ) -> Figure:
     """The images of a Split whose true class was given the least probability `(N, K)`, the worst first."""
     labels = split.labels

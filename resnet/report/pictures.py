@@ -13,7 +13,7 @@ from resnet.run.epoch_record import flat
 if TYPE_CHECKING:
     import numpy as np
 
-    from resnet.data.dataset import Split
+    from resnet.data.dataset import AnySplit
     from resnet.training.trainer import Trainer
 
 OF_PREDICTIONS = ("confusion", "mistakes")
@@ -40,7 +40,9 @@ def of_history(history: Sequence[Mapping[str, Any]], title: str) -> dict[str, by
     return {"curves": figures.png(figures.curves([flat(record) for record in history], title))}
 
 
-def of_predictions(probabilities: np.ndarray, split: Split, class_names: Sequence[str]) -> dict[str, bytes]:
+def of_predictions(
+    probabilities: np.ndarray, split: AnySplit, class_names: Sequence[str]
+) -> dict[str, bytes]:
     """`confusion` and `mistakes` of probabilities `(N, K)` for a Split."""
     matrix = evaluation.confusion(probabilities, split.labels)
     return {

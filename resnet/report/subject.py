@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -148,8 +148,16 @@ def _takes(subject):
     return subject.network.image_shape, subject.network.class_names
 
 
-def few(subjects: Sequence[Subject], images: int, seed: int) -> Dataset:
-    """A Dataset of few training and test images, see `drawn`, those of the first run.
+@dataclass(frozen=True)
+class Sample(Dataset):
+    """A few images of a Dataset, in memory."""
+
+    train: Split
+    test: Split
+
+
+def few(subjects: Sequence[Subject], images: int, seed: int) -> Sample:
+    """Few training and test images, see `drawn`, those of the first run.
 
     That another was trained on some of its test images is logged.
     """
@@ -164,10 +172,10 @@ def few(subjects: Sequence[Subject], images: int, seed: int) -> Dataset:
     return found
 
 
-def drawn(dataset: Dataset, images: int, seed: int) -> Dataset:
-    """A Dataset of at most so many training and test images each, drawn by `seed`, in memory."""
+def drawn(dataset: Dataset, images: int, seed: int) -> Sample:
+    """At most so many training and test images each, drawn by `seed`."""
     train, test = (_draw(part, images, seed) for part in (dataset.train, dataset.test))
-    return Dataset(train, test, dataset.class_names, dataset.normalization)
+    return Sample(train, test, dataset.class_names, dataset.normalization)
 
 
 def _draw(part, count, seed):

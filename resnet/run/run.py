@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import yaml
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
+from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError, decoration
 from resnet.files import csv_text, read_arrays, replace_arrays, replace_text, replacing
 from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command, versions
@@ -30,6 +32,7 @@ from resnet.training.distribution import everyone, is_chief, single
 if TYPE_CHECKING:
     import keras
 
+    from resnet.data.normalization import Normalization
     from resnet.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -151,9 +154,23 @@ class Run:
             parts = split.gone_on_with(parts, read_arrays(self.directory.split))
         replace_arrays(self.directory.split, parts)
 
+    @cached_property
+    def _checkpoint(self):
+        """The newest whole one, or None."""
+        return newest(self.directory.checkpoints)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self._checkpoint is not None
+
+    def normalization(self) -> Normalization:
+        """That of a run that goes on, as it began."""
+        return Preprocessing.load(self.directory.normalization).normalization
+
     def resume(self, trainer: Trainer) -> None:
         """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""
-        found = newest(self.directory.checkpoints)
+        found = self._checkpoint
         steps = everyone(self.strategy, found and found[1]["step"])
         if len(set(steps)) > 1:
             raise UserError(
@@ -172,6 +189,7 @@ class Run:
             )
         trainer.restore(arrays, notes)
         self.started -= notes["elapsed_seconds"]
+        del self._checkpoint  # the arrays are in the trainer now
         log.info("going on after step %d, in epoch %d", trainer.step, len(trainer.history) + 1)
 
     def attach(
@@ -225,6 +243,7 @@ class Run:
             "seed": trainer.seed,
             "git_commit": git_commit(__file__),
             "versions": versions(),
+            **self._said(),
         }
         if self.chief:
             self.directory.write_result(self.result)
@@ -234,6 +253,10 @@ class Run:
             log.warning("the test images were looked at %d times: no honest test", trainer.test_looks)
         everyone(self.strategy, "done")  # who leaves earlier would look like a worker that died
         return self.result
+
+    def _said(self):
+        """What callbacks with a `result()` say in the result, by name."""
+        return {name: c.result() for name, c in self._callbacks.items() if hasattr(c, "result")}
 
     def _hold(self):
         """Take the directory, or raise; then it is ours to write to."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from resnet.data.dataset import Dataset, Split
+from resnet.data.dataset import AnySplit, Dataset
 from resnet.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ def gone_on_with(parts: dict[str, np.ndarray], before: Mapping[str, np.ndarray])
     return parts | {"train": np.union1d(parts["train"], before["train"])}
 
 
-def own_test(dataset: Dataset, parts: Mapping[str, np.ndarray]) -> Split:
+def own_test(dataset: Dataset, parts: Mapping[str, np.ndarray]) -> AnySplit:
     """The test images of the run whose `parts` these are, found among all pictures of `dataset`.
 
     What has been added since is left out; that, and what is missing, is logged. Raises UserError where none
@@ -34,17 +35,13 @@ def own_test(dataset: Dataset, parts: Mapping[str, np.ndarray]) -> Split:
     """
     if np.array_equal(dataset.test.hashes, parts["test"]):
         return dataset.test
-    if (
-        dataset.true_labels is not None
-    ):  # those that noise left alone, should they now lie among the training's
+    if dataset.true_labels is not None:  # images of the test may now lie among those of the training
         dataset = replace(dataset, train=replace(dataset.train, labels=dataset.true_labels))
-    images, labels, hashes = (
-        np.concatenate([getattr(split, name) for split in dataset.parts.values()])
-        for name in ("images", "labels", "hashes")
-    )
-    chosen = np.isin(hashes, parts["test"])
+    splits = list(dataset.parts.values())
+    hashes = np.concatenate([split.hashes for split in splits])
+    chosen = [split.take(np.isin(split.hashes, parts["test"])) for split in splits]
     known = np.isin(hashes, np.concatenate(list(parts.values())))
-    if not chosen.any():
+    if not any(map(len, chosen)):
         raise UserError(
             "data: none of the run's own test images is left there\n"
             "give the data that it trained on, or others as a whole: data=image_folder data.dir=..."
@@ -56,7 +53,8 @@ def own_test(dataset: Dataset, parts: Mapping[str, np.ndarray]) -> Split:
             "and left out",
             *(f"{count:,}" for count in (len(parts["test"]), missing, new)),
         )
-    return Split(images[chosen], labels[chosen])
+    kind: Any = type(dataset.test)
+    return kind.joined(chosen)
 
 
 def warn_of_trained(hashes: np.ndarray, parts: Mapping[str, np.ndarray], what: str) -> None:

@@ -29,9 +29,22 @@ class Trained(NamedTuple):
     def image_shape(self) -> tuple[int, ...]:
         return self.model.input_shape[1:]
 
-    def check(self, dataset: Dataset) -> None:
-        """Raise UserError unless images and classes of `dataset` are like those of the training."""
-        if self.image_shape != dataset.image_shape:
+    def check(self, dataset: Dataset, ten_crop: bool = False) -> None:
+        """Raise UserError unless images and classes of `dataset` are like those of the training.
+
+        With `ten_crop` the images are larger, and the training's were normalised alike in all places.
+        """
+        if ten_crop:
+            sides = zip(dataset.image_shape, self.image_shape, strict=True)
+            if not all(has > needs for has, needs in list(sides)[:2]):
+                has, needs = ("x".join(map(str, shape)) for shape in (dataset.image_shape, self.image_shape))
+                raise UserError(
+                    f"ten_crop=true: images of {has}, and the network takes {needs}; give larger ones, as "
+                    "+data.image_size=256"
+                )
+            if self.preprocessing.normalization.mean.ndim > 1:
+                raise UserError("ten_crop=true: the run was not trained with data.normalization=channel")
+        elif self.image_shape != dataset.image_shape:
             has, needs = ("x".join(map(str, shape)) for shape in (dataset.image_shape, self.image_shape))
             raise UserError(f"data: images of {has}, but the run was trained on {needs}")
         if self.class_names != dataset.class_names:
@@ -65,8 +78,8 @@ def import_targets(config: Mapping[str, Any]) -> None:
             ) from error
 
 
-def read_image(path: str | Path, shape: Sequence[int], resize: str) -> np.ndarray:
-    """The picture at `path` as uint8 `(H, W, C)` of `shape`, read as `image_folder` reads those of training.
+def read_image(path: str | Path, shape: Sequence[int], data: Mapping[str, Any]) -> np.ndarray:
+    """The picture at `path` as uint8 `(H, W, C)` of `shape`, read as test pictures by a run's node `data`.
 
     Raises UserError for what is not a picture.
     """
@@ -74,6 +87,7 @@ def read_image(path: str | Path, shape: Sequence[int], resize: str) -> np.ndarra
     if channels not in MODES:
         raise UserError(f"{path}: the network takes {channels} channels, a picture has 1 or 3")
     try:
-        return read_picture(path, size, channels, resize)
+        share = data.get("test_crop", 1.0)
+        return read_picture(path, size, channels, data.get("resize", "crop"), share=share)
     except Exception as error:  # a broken file can raise anything
         raise UserError(f"{path}: not a picture that can be read ({error})") from error

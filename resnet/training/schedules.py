@@ -130,6 +130,10 @@ class Plateau:
         self.cooldown = cooldown
         self.min_delta = min_delta
         self.min_lr = min_lr
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, as where another loss is watched."""
         self.factor = 1.0
         self.best = float("inf")
         self.wait = 0

@@ -78,17 +78,14 @@ class Steps:
         return tape.gradient(loss, self.model.trainable_variables)
 
     def training(
-        self,
-        feed: Feed,
-        after_step: Callable[[list[keras.Variable], tf.Tensor], None],
-        outcomes: bool = False,
+        self, feed: Feed, after_step: Callable[[tf.Tensor], None], outcomes: bool = False
     ) -> Callable[..., tuple[tf.Tensor, ...]]:
         """A function of a block of `feed`, its indices int32 `(S, B)`, and of S steps, epochs and rates.
 
-        It trains S steps and gives their losses `(S,)`, weight decay included. `after_step`, of the trainable
-        variables and the step, is called across the replicas once a step is applied. With `outcomes` it also
-        gives float32 `(S, B, 2)`: of each image, as the step saw it, the probability of its class and the
-        number of the likeliest one.
+        It trains S steps of what is trainable when it is first called, and gives their losses `(S,)`, weight
+        decay included. `after_step`, of the step, is called across the replicas once a step is applied. With
+        `outcomes` it also gives float32 `(S, B, 2)`: of each image, as the step saw it, the probability of
+        its class and the number of the likeliest one.
         """
         strategy, optimizer = self.strategy, self.optimizer
 
@@ -134,7 +131,7 @@ class Steps:
             def train_step(i, *kept):
                 optimizer.learning_rate.assign(rates[i])
                 given = strategy.run(replica_step, (block, i, indices[i], steps[i], epoch))
-                after_step(self.model.trainable_variables, steps[i])
+                after_step(steps[i])
                 sums = [strategy.reduce("SUM", value, axis=None) for value in given]
                 return i + 1, *(array.write(i, value) for array, value in zip(kept, sums, strict=True))
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from resnet.augmentation.transform import Transform
-from resnet.data.dataset import Dataset, Split
+from resnet.data.dataset import AnySplit, Dataset
 from resnet.data.feed import feed, with_blocks
 from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError
@@ -24,6 +24,7 @@ from resnet.run.epoch_record import keras_logs
 from resnet.training import callback_memory
 from resnet.training.distribution import everyone, is_chief, single
 from resnet.training.environment import precision_in_force
+from resnet.training.freezing import Freeze
 from resnet.training.losses import AnyLoss, cross_entropy, loss_of
 from resnet.training.metrics import Metric
 from resnet.training.schedules import Constant, Plateau, Schedule
@@ -59,7 +60,8 @@ class Trainer:
         ema_decay: of `ema`.
         accumulate_steps: parts that a batch is seen in, one after the other, for the memory of one part.
             Gradients are means over the images of the batch, as without it; batch norm's are over a part.
-        sam_rho, sam_adaptive: of `sharpness.SAM`; None for a rho is without it.
+        sam_rho: the radius of `sharpness.SAM`; None is without it.
+        sam_adaptive: whether it is ASAM.
         plateau: a `schedules.Plateau`, or None.
         precision: `float32`, `bfloat16` or `auto`, as it was given to `environment.prepare`.
         deterministic: as it was given to `environment.prepare`.
@@ -125,16 +127,19 @@ class Trainer:
         augmentation: Transform | None = None,
         loss: AnyLoss | None = None,
         metrics: Mapping[str, Metric] | None = None,
+        freeze: Freeze | None = None,
     ) -> None:
         """Bind what is to be trained; model, optimizer and metrics come from `scope()`.
 
         Args:
-            model, optimizer: of Keras; the model gives logits `(B, K)`.
+            model: of Keras; it gives logits `(B, K)`.
+            optimizer: of Keras.
             dataset: a `data.Dataset`.
             schedule: one of `training.schedules`; None for the optimizer's own rate.
             augmentation: a Transform; None for none.
             loss: one of `training.losses`, or of Keras; None for cross-entropy.
             metrics: by name, as in `training.metrics`; None for the accuracy.
+            freeze: a `freezing.Freeze`; None to train all.
 
         Raises UserError for fewer images than a batch has, for an optimizer that cannot be stepped here, for
         a model of another precision, for metrics without the accuracy, and where nothing is there that is to
@@ -148,6 +153,9 @@ class Trainer:
         self._check_images(dataset)
         self._check_model(model)
         self._check_optimizer(optimizer)
+        self.freeze = freeze or Freeze()
+        if self.freeze.parts and optimizer.use_ema:
+            raise UserError("optimizer.use_ema averages frozen weights too; give trainer.final_weights=ema")
         self.model, self.optimizer, self.dataset = model, optimizer, dataset
         self.schedule = schedule or Constant()
         self.base_rate = self._base_rate(optimizer)
@@ -176,8 +184,11 @@ class Trainer:
         self.stopped, self.callback_factor = False, 1.0
         self.first_step_at: float | None = None
         self._steps_per_call = 1
-        self._feed = feed(dataset.train)
-        self._evaluated: Split | None = None
+        self._feed = feed(dataset.train, self.strategy, self.preprocessing.crop, self.seed)
+        self._unstepped = [np.array(v) for v in optimizer.variables] if self.freeze.epochs else []
+        self.freeze.freeze(model)
+        self.frozen = bool(self.freeze.parts)
+        self._evaluated: AnySplit | None = None
         self.callbacks: dict[str, keras.callbacks.Callback] = {}
         self._remembered: dict[str, dict[str, Any]] = {}
 
@@ -189,13 +200,13 @@ class Trainer:
         whose `every_step` is true gets every step, and one with `steps_to_next(step)` says after how many
         more steps a call must end (None: it does not mind). Where one has a true `needs_outcomes`,
         `trainer.outcomes` holds what `Steps.training` gives of the images of the last call, whose numbers
-        `(S, B)` are `trainer.indices`. What a callback remembers is part of the checkpoint, see
-        `training.callback_memory`. A rate that one assigns to `model.optimizer.learning_rate` is honoured:
-        from then on the rate is schedule x plateau x what it made of it.
+        `(S, B)` are `trainer.indices`; where one has a true `expects_divergence`, a loss that is not finite
+        is no error. What a callback remembers is part of the checkpoint, see `training.callback_memory`. A
+        rate that one assigns to `model.optimizer.learning_rate` is honoured: from then on the rate is
+        schedule x plateau x what it made of it.
         """
         self.callbacks = named(callbacks)
-        outcomes = any(getattr(callback, "needs_outcomes", False) for callback in self.callbacks.values())
-        self._train_steps = self.steps.training(self._feed, self.weights.after_step, outcomes)
+        self._trace()
         self.model.optimizer = self.optimizer
         self.model.stop_training = self.stopped
         called = keras.callbacks.CallbackList(
@@ -261,6 +272,9 @@ class Trainer:
         )
         self.test_looks, self.stopped = progress["test_looks"], progress["stopped"]
         self.callback_factor = progress["callback_factor"]
+        thawed = self.freeze.epochs
+        if self.frozen and thawed is not None and self._epoch_at(self.step) > thawed:
+            self._thaw()
         if self.plateau and "plateau" in progress:
             self.plateau.restore(progress["plateau"])
         owners = {key for key in progress if key == "weights" or key.startswith(CALLBACKS)}
@@ -272,13 +286,13 @@ class Trainer:
             else:
                 self._remembered[owner.removeprefix(CALLBACKS)] = state
 
-    def evaluate(self, split: Split) -> dict[str, float]:
+    def evaluate(self, split: AnySplit) -> dict[str, float]:
         """Loss (weight decay included) and metrics of a Split, as floats by name.
 
         Raises UserError if the loss is not finite.
         """
         if split is not self._evaluated:
-            self._evaluated, self._evaluation_feed = split, feed(split)
+            self._evaluated, self._evaluation_feed = split, feed(split, self.strategy)
             self._evaluate_batch = self.steps.evaluation(self._evaluation_feed)
         self.test_looks += split is self.dataset.test
         self.steps.reset_metrics()
@@ -296,7 +310,7 @@ class Trainer:
 
     def gradients(self, indices: np.ndarray, step: int) -> list[np.ndarray]:
         """Gradients of the batch that `step` makes of the images `indices` `(B,)`, a NumPy array each."""
-        images, labels = self.dataset.train.batch(indices)
+        images, labels = self._read(indices, len(self.history))
         batch = self.preprocessing.training(images, labels, tf.constant(indices), step, len(self.history))
         return [gradient.numpy() for gradient in self.steps.gradients(batch)]
 
@@ -349,10 +363,12 @@ class Trainer:
         trained, images = len(self.history), 0
         if self.step == self.epoch_start:
             self.steps.reset_metrics()
+            if self.frozen and trained == self.freeze.epochs:
+                self._begin_second_phase()
         self._assign_rate(self._epoch_at(self.step))
         callbacks.on_epoch_begin(trained)
         started = time.perf_counter()
-        for indices, block in with_blocks(self._feed, self._calls(trained)):
+        for indices, block in with_blocks(self._feed, self._calls(trained), trained):
             images += indices.size
             measured = self._train_call(indices, block, callbacks)
             measured["images_per_second"] = images / (time.perf_counter() - started)
@@ -369,6 +385,27 @@ class Trainer:
         callbacks.on_epoch_end(trained, self._logs())
         self._honour_rate()
         self.stopped = self._agreed(self.model.stop_training)
+
+    def _begin_second_phase(self):
+        """End a training of some parts, and begin one of all, with the optimizer as new."""
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        for variable, value in zip(self.optimizer.variables, self._unstepped, strict=True):
+            variable.assign(value)
+        if self.plateau:
+            self.plateau.reset()  # the loss has more weight decay in it
+        self._thaw()
+        log.info("epoch %d: nothing is frozen any more", len(self.history) + 1)
+
+    def _thaw(self):
+        self.freeze.thaw(self.model)
+        self.frozen = False
+        self._trace()
+
+    def _trace(self):
+        """Have steps and evaluation compiled anew, in which stands what is trained."""
+        outcomes = any(getattr(callback, "needs_outcomes", False) for callback in self.callbacks.values())
+        self._train_steps = self.steps.training(self._feed, self.weights.after_step, outcomes)
+        self._evaluated = None
 
     def _train_call(self, indices, block, callbacks):
         """Train the steps whose images `indices` `(S, B)` names; gives what was measured so far."""
@@ -426,18 +463,24 @@ class Trainer:
 
     def _batches(self):
         """The batches of an epoch of training, as the network sees them."""
-        order = np.random.default_rng([self.seed, self.epochs]).permutation(len(self.dataset.train))
+        order = self.dataset.order([self.seed, self.epochs])
         whole = len(order) // self.batch_size * self.batch_size
         for i, indices in enumerate(order[:whole].astype(np.int32).reshape(-1, self.batch_size)):
-            images, labels = self.dataset.train.batch(indices)
+            images, labels = self._read(indices, self.epochs)
             step = tf.constant(self.step + i, tf.int32)
             yield self.preprocessing.training(
                 images, labels, tf.constant(indices), step, tf.constant(self.epochs)
             ).images
 
+    def _read(self, indices, epoch):
+        """Images and labels of int32 indices `(B,)`, as the feed brings them."""
+        crop = self.preprocessing.crop
+        train: Any = self.dataset.train
+        return train.cropped(indices, crop, [self.seed, epoch]) if crop else train.batch(indices)
+
     def _calls(self, epoch):
         """What is left of a shuffled epoch in blocks `(steps, batch)` of indices, one call's worth each."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset.train))
+        order = self.dataset.order([self.seed, epoch])
         batch, whole, done = self.batch_size, len(order) // self.batch_size, self.step - self.epoch_start
         while done < self.steps_per_epoch and not (
             self.max_steps and self.epoch_start + done >= self.max_steps
@@ -582,6 +625,8 @@ class Trainer:
                 raise UserError(f"callbacks.{name}.monitor={monitor}: an epoch has {', '.join(logs)}")
 
     def _check_finite(self, losses):
+        if any(getattr(callback, "expects_divergence", False) for callback in self.callbacks.values()):
+            return
         for i in np.flatnonzero(~np.isfinite(losses))[:1]:
             raise self.diverged(f"the loss is {losses[i]}", self.step + i + 1)
 

@@ -19,11 +19,16 @@ log = logging.getLogger(__name__)
 class Last:
     """The weights after the last step."""
 
-    def start(self, model: keras.Model) -> None:
-        """Make what is needed beside the weights of `model`; in the strategy's scope."""
+    mean: Sequence[Any] = ()
 
-    def after_step(self, variables: Sequence[keras.Variable], step: tf.Tensor) -> None:
-        """Take note of the trainable `variables` after `step`, an int32 scalar counted from 0.
+    variables: Sequence[keras.Variable] = ()
+
+    def start(self, model: keras.Model) -> None:
+        """Make what is needed beside the trainable weights of `model`; in the strategy's scope."""
+        self.variables = model.trainable_variables  # be some of them frozen later
+
+    def after_step(self, step: tf.Tensor) -> None:
+        """Take note of the weights after `step`, an int32 scalar counted from 0.
 
         Part of the compiled steps, across the replicas.
         """
@@ -41,6 +46,11 @@ class Last:
 
         `batches` gives the batches of an epoch of training, as the network sees them.
         """
+
+    def _assign_mean(self):
+        for variable, mean in zip(self.variables, self.mean, strict=True):
+            if variable.trainable:  # of what is frozen the mean is the same but for rounding
+                variable.assign(mean)
 
     def state(self) -> dict[str, Any]:
         return {}
@@ -85,7 +95,7 @@ class Average(Last):
     def update(self, model: keras.Model, watched: Mapping[str, float] | None, done: float) -> None:
         if done <= self.begins and done < 1:
             return
-        weights = [np.array(variable) for variable in model.trainable_variables]
+        weights = [np.array(variable) for variable in self.variables]
         before = self.mean or [np.zeros_like(w) for w in weights]
         self.count += 1
         self.mean = [m + (w - m) / self.count for m, w in zip(before, weights, strict=True)]
@@ -94,8 +104,7 @@ class Average(Last):
         if not self.count:
             log.warning("the training ended before the average of its weights began: these are the last")
             return
-        for variable, value in zip(model.trainable_variables, self.mean, strict=True):
-            variable.assign(value)
+        self._assign_mean()
         measure_batch_norm(model, batches)
 
     def state(self) -> dict[str, Any]:
@@ -113,21 +122,21 @@ class Ema(Last):
         self.decay = decay
 
     def start(self, model: keras.Model) -> None:
-        variables, self.strategy = model.trainable_variables, tf.distribute.get_strategy()
-        self.mean = [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False) for v in variables]
+        super().start(model)
+        self.strategy = tf.distribute.get_strategy()
+        self.mean = [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False) for v in self.variables]
 
-    def after_step(self, variables: Sequence[keras.Variable], step: tf.Tensor) -> None:
+    def after_step(self, step: tf.Tensor) -> None:
         share = (1 - self.decay) / (1 - self.decay ** tf.cast(step + 1, tf.float32))
 
         def move(mean, value):
             mean.assign_add(tf.cast(share, mean.dtype) * (value - mean))
 
-        for mean, variable in zip(self.mean, variables, strict=True):
+        for mean, variable in zip(self.mean, self.variables, strict=True):
             self.strategy.extended.update(mean, move, args=(variable.value,))
 
     def apply(self, model: keras.Model, batches: Iterable[tf.Tensor]) -> None:
-        for variable, mean in zip(model.trainable_variables, self.mean, strict=True):
-            variable.assign(mean)
+        self._assign_mean()
         measure_batch_norm(model, batches)
 
     def state(self) -> dict[str, Any]:

@@ -10,8 +10,10 @@ It raises UserError where a run has not what the picture needs. The first line o
 what help says of it. This imports no TensorFlow; the modules do.
 """
 
+from __future__ import annotations
+
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -34,17 +36,17 @@ class Explanation(NamedTuple):
     sentence: str
     files: Mapping[str, bytes] = MappingProxyType({})
 
-    def csv(self):
+    def csv(self) -> str:
         """The rows as the text of a CSV file, their names first."""
         return csv_text(self.rows)
 
 
-def names():
+def names() -> list[str]:
     """Of all pictures there are."""
     return [module.name for module in iter_modules(__path__)]
 
 
-def described():
+def described() -> str:
     """All pictures, a line each, as help shows them."""
     of = {name: ast.get_docstring(ast.parse(_source(name))) or "" for name in names()}
     width = max(map(len, of))
@@ -55,7 +57,7 @@ def _source(name):
     return Path(__file__).with_name(f"{name}.py").read_text("utf-8")
 
 
-def check(wanted):
+def check(wanted: Sequence[str]) -> None:
     """Raise ConfigError for the first name that is none of a picture."""
     for name in wanted:
         if name not in (known := names()):
@@ -64,6 +66,6 @@ def check(wanted):
             raise ConfigError(f"what={name}: there is no such picture; {hint}")
 
 
-def find(name):
+def find(name: str) -> Callable[..., Explanation]:
     """The function of the picture of this name."""
     return import_module(f"{__name__}.{name}").explain

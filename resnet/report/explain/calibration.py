@@ -5,6 +5,11 @@ calibration error (equation 3) and temperature scaling (section 4.2). All of the
 images count, by the logits that it left.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 from scipy.optimize import minimize_scalar
@@ -15,10 +20,14 @@ from resnet.report import drawing
 from resnet.report.evaluation import BINS, calibration_error, softmax
 from resnet.report.explain import Explanation
 
+if TYPE_CHECKING:
+    from resnet.report.subject import Sample, Subject
+
+
 WHICH = ("as trained", "tempered")
 
 
-def explain(networks, dataset):
+def explain(networks: Sequence[Subject], dataset: Sample) -> Explanation:
     rows, sentences = [], []
     for network in tqdm(networks, desc="calibration", leave=False, disable=None):
         logits, labels = network.logits_of("test")
@@ -37,7 +46,7 @@ def explain(networks, dataset):
     return Explanation(_draw(networks, rows), rows, " ".join(sentences))
 
 
-def temperature(logits, labels):
+def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The T > 0 at which softmax(logits / T) gives the labels the greatest likelihood; logits `(N, K)`."""
     logits = logits.astype(np.float64)
 
@@ -47,7 +56,7 @@ def temperature(logits, labels):
     return float(np.exp(minimize_scalar(loss, bounds=np.log([0.01, 100]), method="bounded").x))
 
 
-def reliability(probabilities, labels, bins=BINS):
+def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> list[dict[str, float]]:
     """By bin of confidence, open below and closed above: its ends, how many images, their means.
 
     The means, of confidence and of accuracy, are nan in a bin without images.

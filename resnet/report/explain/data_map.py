@@ -7,6 +7,11 @@ of example forgetting", definition 2.1: an image is forgotten when it was right 
 the next. All training images count, as `callbacks=[default,outcomes]` saw them in the steps of the training.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 from tqdm import tqdm
@@ -15,6 +20,10 @@ from resnet.errors import UserError
 from resnet.report import drawing
 from resnet.report.explain import Explanation
 from resnet.report.figures import short
+
+if TYPE_CHECKING:
+    from resnet.report.subject import Sample, Subject
+
 
 POINTS = 4000  # of the map, of more images
 SUSPECTS = (2, 12)  # rows and columns of the sheet
@@ -27,7 +36,7 @@ OF_EPOCHS: tuple[tuple[str, dict], ...] = (
 )
 
 
-def explain(networks, dataset):
+def explain(networks: Sequence[Subject], dataset: Sample) -> Explanation:
     rows, sentences, panels = [], [], []
     for network in tqdm(networks, desc="data_map", leave=False, disable=None):
         train, outcomes = network.dataset.train, network.outcomes()
@@ -43,7 +52,9 @@ def explain(networks, dataset):
     return Explanation(_draw(panels), rows, " ".join(sentences))
 
 
-def cartography(confidence, predicted, label):
+def cartography(
+    confidence: np.ndarray, predicted: np.ndarray, label: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """What the outcomes of N images over E epochs say of each.
 
     Args:
@@ -79,7 +90,7 @@ def cartography(confidence, predicted, label):
     }
 
 
-def found_share(rank, wrong, top=TOP):
+def found_share(rank: np.ndarray, wrong: np.ndarray, top: float = TOP) -> float:
     """The share of the `wrong` `(N,)` that are among the first `top` of all by `rank` `(N,)`."""
     return float(np.mean(rank[wrong] <= top * len(rank)))
 

@@ -5,8 +5,12 @@ van der Maaten and Hinton 2008, "Visualizing data using t-SNE" (the map, of what
 TensorBoard's projector has the same points, each with its picture.
 """
 
+from __future__ import annotations
+
 import io
 import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -25,13 +29,18 @@ from resnet.report.explain import Explanation
 from resnet.report.figures import short
 from resnet.report.subject import batches
 
+if TYPE_CHECKING:
+    from resnet.data.dataset import Split
+    from resnet.report.subject import Sample, Subject
+
+
 CHANNELS = 6  # of each stage: those with the greatest mean
 FILTERS = 64  # at most
 TEXTURE = 8192  # pixels to a side that a browser can draw
 PERPLEXITY = 30  # the number of neighbours that t-SNE keeps together, of enough images
 
 
-def explain(networks, dataset, *, seed=0):
+def explain(networks: Sequence[Subject], dataset: Sample, *, seed: int = 0) -> Explanation:
     """The picture is the first of the test images; `seed` is that of t-SNE."""
     test, rows, sentences, panels, points = dataset.test, [], [], [], {}
     for network in tqdm(networks, desc="features", leave=False, disable=None):
@@ -56,7 +65,7 @@ def explain(networks, dataset, *, seed=0):
     return Explanation(figure, rows, " ".join(sentences), projector_files(points, test, dataset.class_names))
 
 
-def filters(model):
+def filters(model: keras.Model) -> np.ndarray:
     """Of the first convolution `(F, h, w, C)`, each from 0 to 1; of one channel unless it takes three."""
     kernel = next(np.array(x.kernel) for x in model.layers if isinstance(x, keras.layers.Conv2D))
     first = np.moveaxis(kernel, -1, 0)[:FILTERS]
@@ -65,7 +74,7 @@ def filters(model):
     return (first - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
 
 
-def activations(network, image):
+def activations(network: Subject, image: np.ndarray) -> dict[str, np.ndarray]:
     """Of an image `(1, H, W, C)`: by stem and stage its last output, `(channels, h, w)` from 0 to 1.
 
     They are the channels with the greatest mean, those first.
@@ -80,7 +89,7 @@ def activations(network, image):
     return found
 
 
-def embeddings(network, images):
+def embeddings(network: Subject, images: np.ndarray) -> np.ndarray:
     """What the last layer of the network is given, float32 `(N, D)`."""
     before = keras.Model(network.model.input, network.model.layers[-1].input)
     parts = [
@@ -89,7 +98,9 @@ def embeddings(network, images):
     return np.concatenate(parts)
 
 
-def projector_files(points, split, class_names):
+def projector_files(
+    points: Mapping[str, np.ndarray], split: Split, class_names: Sequence[str]
+) -> dict[str, bytes]:
     """What TensorBoard's projector reads: bytes by file name.
 
     Args:
@@ -122,13 +133,13 @@ def _sprite(images):
         return file.getvalue(), small.shape[2:0:-1]
 
 
-def plane(points, seed):
+def plane(points: np.ndarray, seed: int) -> np.ndarray:
     """Places `(N, 2)` of points `(N, D)` by t-SNE."""
     perplexity = min(PERPLEXITY, (len(points) - 1) / 3)
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
 
 
-def agreement(places, labels):
+def agreement(places: np.ndarray, labels: np.ndarray) -> float:
     """The share of places whose nearest other has the same label."""
     nearest = NearestNeighbors(n_neighbors=1).fit(places).kneighbors(return_distance=False)[:, 0]
     return float(np.mean(labels[nearest] == labels))

@@ -6,6 +6,11 @@ section 3. Both are shown for the class that is predicted and beside it for the 
 known, for the second likeliest.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
@@ -18,8 +23,18 @@ from resnet.report.figures import short
 from resnet.report.subject import batches
 from resnet.run.trained import read_image
 
+if TYPE_CHECKING:
+    from resnet.models.cutting import Block
+    from resnet.report.subject import Sample, Subject
 
-def explain(networks, dataset, *, images=None, mistakes=6):
+
+def explain(
+    networks: Sequence[Subject],
+    dataset: Sample,
+    *,
+    images: str | Sequence[str] | None = None,
+    mistakes: int = 6,
+) -> Explanation:
     """Of pictures at the paths `images`, or of the `mistakes` that the first network is surest of."""
     if images:
         paths = [images] if isinstance(images, str) else images
@@ -59,7 +74,9 @@ def explain(networks, dataset, *, images=None, mistakes=6):
     return Explanation(_draw(pictures, known, panels), rows, _sentence(networks, rows, len(names)))
 
 
-def grad_cam(blocks, inputs, classes, at=None):
+def grad_cam(
+    blocks: Sequence[Block], inputs: tf.Tensor, classes: np.ndarray, at: int | None = None
+) -> np.ndarray:
     """Heat maps `(N, H, W)` from 0 to 1, of the inputs' size, for a class `(N,)` of each input.
 
     Each channel of the output of block `at`, by default the last one before the head, is weighted by the mean
@@ -76,7 +93,7 @@ def grad_cam(blocks, inputs, classes, at=None):
     return _scaled(tf.image.resize(heat, inputs.shape[1:3])[..., 0].numpy())
 
 
-def saliency(blocks, inputs, classes):
+def saliency(blocks: Sequence[Block], inputs: tf.Tensor, classes: np.ndarray) -> np.ndarray:
     """Maps `(N, H, W)` from 0 to 1: the greatest gradient, without sign, among a pixel's channels."""
     x = tf.convert_to_tensor(inputs)
     with tf.GradientTape() as tape:
@@ -101,8 +118,8 @@ def _worst(network, test, count):
 
 
 def _read(network, paths):
-    resize = network.config.data.get("resize", "crop")
-    return np.stack([read_image(path, network.network.image_shape, resize) for path in paths])
+    shape, data = network.network.image_shape, network.config.data
+    return np.stack([read_image(path, shape, data) for path in paths])
 
 
 def _places(maps, i):

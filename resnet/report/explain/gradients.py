@@ -6,6 +6,11 @@ neural networks", section 4.2.2 (how it shrinks or grows on its way back). The g
 loss of one batch of training images, in training mode, without weight decay.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
@@ -16,11 +21,18 @@ from resnet.report import drawing
 from resnet.report.explain import Explanation
 from resnet.report.figures import plain_log
 
+if TYPE_CHECKING:
+    import keras
+
+    from resnet.models.cutting import Block
+    from resnet.report.subject import Sample, Subject
+
+
 WHEN = ("before the first step", "after the last step")
 WHAT = {"output": "at each block's output", "weights": "of each block's weights"}
 
 
-def explain(networks, dataset, *, batch=128):
+def explain(networks: Sequence[Subject], dataset: Sample, *, batch: int = 128) -> Explanation:
     """Of the first `batch` images that are looked at."""
     images, labels = dataset.train.batch(np.arange(min(batch, len(dataset.train))))
     rows = []
@@ -36,7 +48,13 @@ def explain(networks, dataset, *, batch=128):
     return Explanation(_draw(networks, rows), rows, " ".join(_sentence(n, rows) for n in networks))
 
 
-def norms(model, blocks, inputs, labels, loss):
+def norms(
+    model: keras.Model,
+    blocks: Sequence[Block],
+    inputs: tf.Tensor,
+    labels: np.ndarray,
+    loss: Callable[..., tf.Tensor],
+) -> dict[str, dict[str, float]]:
     """L2 norms by block: `output`, of the gradient at what the block gives, and `weights`, of its own.
 
     Args:

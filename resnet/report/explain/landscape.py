@@ -6,7 +6,11 @@ and so do its moving statistics, as in the authors' program. The loss is that of
 without weight decay. Weights of one name have the same draws in both networks.
 """
 
+from __future__ import annotations
+
 import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -18,11 +22,20 @@ from resnet.report.explain import Explanation
 from resnet.report.figures import plain_log
 from resnet.report.subject import batches
 
+if TYPE_CHECKING:
+    import keras
+    from matplotlib.axes import Axes
+
+    from resnet.report.subject import Sample, Subject
+
+
 CONTOURS = 12
 FAR = 10.0  # a loss far above that of chance
 
 
-def explain(networks, dataset, *, points=7, reach=1.0, seed=0):
+def explain(
+    networks: Sequence[Subject], dataset: Sample, *, points: int = 7, reach: float = 1.0, seed: int = 0
+) -> Explanation:
     """Of `points` places to each side of the middle, out to `reach` times the norms of the filters."""
     at = np.linspace(-reach, reach, 2 * points + 1)
     surfaces, rows = {}, []
@@ -42,7 +55,7 @@ def explain(networks, dataset, *, points=7, reach=1.0, seed=0):
     return Explanation(_draw(surfaces, at), rows, " ".join(sentences))
 
 
-def direction(weights, seed, number):
+def direction(weights: Mapping[str, np.ndarray], seed: int, number: int) -> dict[str, np.ndarray]:
     """A random direction for weights by name, filter by filter of their norms; none where there is one axis.
 
     A filter is all that leads to one output, the last axis.
@@ -55,12 +68,18 @@ def direction(weights, seed, number):
     return found
 
 
-def of_filters(weights):
+def of_filters(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Those of `weights` that directions change: what has one axis is a bias or belongs to batch norm."""
     return {name: array for name, array in weights.items() if array.ndim > 1}
 
 
-def losses(model, weights, directions, at, loss):
+def losses(
+    model: keras.Model,
+    weights: Mapping[str, np.ndarray],
+    directions: Sequence[Mapping[str, np.ndarray]],
+    at: Sequence[np.ndarray],
+    loss: Callable[[], float],
+) -> np.ndarray:
     """`loss()` at weights + a first + b second of two directions, for a and b of `at`, `(P,)` and `(Q,)`.
 
     They are float64 `(P, Q)`. A direction may leave weights out, which then stay. The model has its `weights`
@@ -74,14 +93,16 @@ def losses(model, weights, directions, at, loss):
                 n: weights[n] + (at[0][i] * first[n] + at[1][j] * second[n]).astype(weights[n].dtype)
                 for n in first
             }
-            stack(model, weights | moved)
+            stack(model, {**weights, **moved})
             found[i, j] = loss()
     finally:
         stack(model, weights)
     return found
 
 
-def loss_of(network, images, labels, done=lambda: None):
+def loss_of(
+    network: Subject, images: np.ndarray, labels: np.ndarray, done: Callable[[], object] = lambda: None
+) -> Callable[[], float]:
     """A function that gives the mean loss of the images at the weights that the model has then."""
 
     @tf.function(jit_compile=False, reduce_retracing=True)
@@ -106,7 +127,7 @@ def _sentence(label, surface, at):
     )
 
 
-def contours(axes, at, surface, least, most):
+def contours(axes: Axes, at: Sequence[np.ndarray], surface: np.ndarray, least: float, most: float) -> None:
     """A map of the `surface` `(P, Q)` over `at`, `(P,)` across and `(Q,)` up, with lines of equal loss."""
     levels = np.geomspace(least, most, CONTOURS)
     shown = np.clip(np.nan_to_num(surface.T, nan=most), least, most)
@@ -115,7 +136,7 @@ def contours(axes, at, surface, least, most):
     axes.clabel(drawn, levels[CONTOURS // 2 :: 2], fontsize=8, fmt="{:.3g}".format, colors="black")
 
 
-def extent(surfaces):
+def extent(surfaces: Sequence[np.ndarray]) -> tuple[float, float]:
     """The least and the most loss that is told apart: what lies beyond hides the valley, as in the paper."""
     least = max(min(np.nanmin(surface) for surface in surfaces), 1e-4)
     return least, min(max(np.nanmax(surface) for surface in surfaces), max(FAR, least * 10))

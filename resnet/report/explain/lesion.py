@@ -5,7 +5,11 @@ sections 4.1 (one block removed), 4.2 (several) and 4.3 (order changed). Nothing
 residual block the shortcut stays; of a plain one its input, where its output has the same shape.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -17,10 +21,17 @@ from resnet.report import drawing
 from resnet.report.explain import Explanation
 from resnet.report.subject import batches
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from resnet.models.cutting import Block
+    from resnet.report.subject import Sample, Subject
+
+
 AMOUNTS = 8  # how many different numbers of blocks are removed at most, and of swaps made
 
 
-def explain(networks, dataset, *, draws=5, seed=0):
+def explain(networks: Sequence[Subject], dataset: Sample, *, draws: int = 5, seed: int = 0) -> Explanation:
     """`draws` random choices of each number of blocks, by `seed`, and as many new orders."""
     rows = []
     for network in networks:
@@ -52,27 +63,34 @@ class Plan:
     `kind` is `none`, `one` block removed, `several` or `swapped`; `count` says how many.
     """
 
-    def __init__(self, kind, count, draw, removed=(), order=None):
+    def __init__(
+        self,
+        kind: str,
+        count: int,
+        draw: int,
+        removed: Iterable[int] = (),
+        order: Sequence[int] | None = None,
+    ):
         self.kind, self.count, self.draw = kind, count, draw
         self.removed, self.order = frozenset(removed), order
 
-    def names(self, blocks):
+    def names(self, blocks: Sequence[Block]) -> list[str]:
         """Of the blocks that are removed, or not in their own place."""
         moved = [i for i, j in enumerate(self.order) if i != j] if self.order else sorted(self.removed)
         return [blocks[i].name for i in moved]
 
     @property
-    def kendall_tau(self):
+    def kendall_tau(self) -> float:
         """Of the order in which the blocks are run, with their own: 1 where it is the same."""
         return float(kendalltau(range(len(self.order)), self.order).statistic) if self.order else 1.0
 
-    def first(self):
+    def first(self) -> int:
         """The number of the first block that is another than in the whole network."""
         moved = [i for i, j in enumerate(self.order) if i != j] if self.order else self.removed
         return min(moved, default=0)
 
 
-def plans_of(blocks, draws, seed):
+def plans_of(blocks: Sequence[Block], draws: int, seed: int) -> dict[str, list[Plan]]:
     """Plans by kind: each block removed, several at random, and random swaps of blocks of equal shape."""
     rng = np.random.default_rng(seed)
     removable = [i for i, block in enumerate(blocks) if block.numbered and block.removable]
@@ -110,7 +128,14 @@ def _swapped(count, alike, swaps, rng):
     return order
 
 
-def accuracies(blocks, plans, inputs, images, labels, label=""):
+def accuracies(
+    blocks: Sequence[Block],
+    plans: Sequence[Plan],
+    inputs: Callable[[np.ndarray], tf.Tensor],
+    images: np.ndarray,
+    labels: np.ndarray,
+    label: str = "",
+) -> np.ndarray:
     """Accuracy under each of the Plans, float64 `(P,)`; `inputs` maps uint8 images to what the stem takes."""
     right = np.zeros(len(plans))
     total = len(plans) * len(images)

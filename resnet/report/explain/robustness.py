@@ -5,6 +5,11 @@ perturbations", measure it so by kind and severity. The kinds here are made by
 TensorFlow, of test images; what moves in from beyond the edge is the nearest pixel.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
@@ -15,13 +20,16 @@ from resnet.report import drawing
 from resnet.report.explain import Explanation
 from resnet.report.subject import batches
 
+if TYPE_CHECKING:
+    from resnet.report.subject import Sample, Subject
 
-def noise(images, deviation, seed=0):
+
+def noise(images: tf.Tensor, deviation: float, seed: int = 0) -> tf.Tensor:
     """Gaussian noise of this standard deviation, in levels of 255, the same for every call of one seed."""
     return images + deviation * tf.random.stateless_normal(tf.shape(images), [seed, 0])
 
 
-def blur(images, deviation):
+def blur(images: tf.Tensor, deviation: float) -> tf.Tensor:
     """Gaussian blur of this standard deviation in pixels, cut off at three of them."""
     if not deviation:
         return images
@@ -37,12 +45,12 @@ def blur(images, deviation):
     return padded
 
 
-def shift(images, pixels):
+def shift(images: tf.Tensor, pixels: float) -> tf.Tensor:
     """To the right and down by so many pixels."""
     return _moved(images, np.eye(2), [-pixels, -pixels])
 
 
-def rotation(images, degrees):
+def rotation(images: tf.Tensor, degrees: float) -> tf.Tensor:
     """About the centre, counter-clockwise as it is seen."""
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     return _moved(images, [[cos, -sin], [sin, cos]], [0, 0])
@@ -63,7 +71,7 @@ KINDS = {
 }
 
 
-def explain(networks, dataset):
+def explain(networks: Sequence[Subject], dataset: Sample) -> Explanation:
     rows = []
     for network in networks:
         total = sum(len(amounts) for _, _, amounts in KINDS.values())
@@ -77,7 +85,7 @@ def explain(networks, dataset):
     return Explanation(_draw(networks, rows), rows, " ".join(_sentence(n.label, rows) for n in networks))
 
 
-def accuracy(network, images, labels, kind, amount):
+def accuracy(network: Subject, images: np.ndarray, labels: np.ndarray, kind: str, amount: float) -> float:
     """On the images, changed by so much and rounded to uint8 again."""
     right = 0
 

@@ -4,6 +4,11 @@ Kornblith et al. 2019, "Similarity of neural network representations revisited",
 difference between a representation and a rotated or evenly scaled one. Of test images.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from tqdm import tqdm
 
@@ -13,10 +18,14 @@ from resnet.report.drawing import short
 from resnet.report.explain import Explanation
 from resnet.report.subject import batches
 
+if TYPE_CHECKING:
+    from resnet.report.subject import Sample, Subject
+
+
 NUMBERS = 12  # blocks up to which each cell has room for its number
 
 
-def explain(networks, dataset):
+def explain(networks: Sequence[Subject], dataset: Sample) -> Explanation:
     grams = {network.label: _grams(network, dataset.test.images) for network in networks}
     pairs = [(label, label) for label in grams] + ([tuple(grams)] if len(grams) > 1 else [])
     matrices = {
@@ -37,14 +46,14 @@ def explain(networks, dataset):
     return Explanation(_draw(matrices, names), rows, " ".join(sentences))
 
 
-def gram(features):
+def gram(features: np.ndarray) -> np.ndarray:
     """Inner products of centred features `(N, ...)`: float64 `(N, N)`."""
     flat = np.reshape(features, (len(features), -1)).astype(np.float32)
     flat = flat - flat.mean(0)
     return (flat @ flat.T).astype(np.float64)
 
 
-def cka(first, second):
+def cka(first: np.ndarray, second: np.ndarray) -> float:
     """Linear CKA, 0 to 1, of two Gram matrices of the same images (equation 3 of the paper).
 
     nan where one of them is constant.

@@ -7,6 +7,11 @@ program. The loss is that of training images in inference, without weight decay.
 `callbacks=[default,weights]` kept.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from matplotlib import patheffects
 from sklearn.decomposition import PCA
@@ -17,11 +22,15 @@ from resnet.report import drawing
 from resnet.report.explain import Explanation
 from resnet.report.explain.landscape import contours, extent, loss_of, losses, of_filters
 
+if TYPE_CHECKING:
+    from resnet.report.subject import Sample, Subject
+
+
 MARGIN = 0.2  # of the path's extent, to each side
 NAMED = 6  # epochs at most that have their number beside the path
 
 
-def explain(networks, dataset, *, points=15):
+def explain(networks: Sequence[Subject], dataset: Sample, *, points: int = 15) -> Explanation:
     """The plane is seen at `points` x `points` places."""
     rows, sentences, panels = [], [], []
     for network in networks:
@@ -50,7 +59,9 @@ def explain(networks, dataset, *, points=15):
     return Explanation(_draw(panels), rows, " ".join(sentences))
 
 
-def plane(weights, kept):
+def plane(
+    weights: Mapping[str, np.ndarray], kept: Sequence[Mapping[str, np.ndarray]]
+) -> tuple[np.ndarray, list[dict[str, np.ndarray]], np.ndarray]:
     """The plane that shows most of a path.
 
     Args:

@@ -9,6 +9,7 @@ from resnet.run.callbacks.mlflow import MLflow
 from resnet.run.callbacks.outcomes import Outcomes
 from resnet.run.callbacks.profile import Profile
 from resnet.run.callbacks.progress import Progress
+from resnet.run.callbacks.range_test import RangeTest
 from resnet.run.callbacks.receipt import Receipt
 from resnet.run.callbacks.tensorboard import TensorBoard
 from resnet.run.callbacks.wandb import Wandb
@@ -24,6 +25,7 @@ __all__ = [
     "Outcomes",
     "Profile",
     "Progress",
+    "RangeTest",
     "Receipt",
     "TensorBoard",
     "Weights",

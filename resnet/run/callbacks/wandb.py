@@ -49,7 +49,7 @@ class Wandb(Logger):
             name=self.run.name,
             dir=directory,
             id=self.id,
-            resume="allow",
+            resume="allow" if self.id else None,
             settings=wandb.Settings(**PATIENCE),
         )
         self.id = self.opened.id

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resnet.errors import UserError
+from resnet.models import names
 
 if TYPE_CHECKING:
     import keras
@@ -46,6 +47,18 @@ class Groups:
                     f"optimizer.groups: no weight is left for match={group['match']}\n"
                     f"weights are called {', '.join(paths[:5])}, ...; a looped stage's blocks go together"
                 )
+
+
+def part_factors(paths: Sequence[str], decay: float) -> dict[str, float]:
+    """What the rate of each of these weights is multiplied by, see `Shared.layer_decay`."""
+    if decay == 1:
+        return dict.fromkeys(paths, 1.0)
+    parts = names.parts(path.split("/")[0] for path in paths)
+    if not parts:
+        raise UserError(f"optimizer.layer_decay: the network has no stages; its weights are {paths[0]}, ...")
+    order = list(dict.fromkeys(parts.values()))
+    powers = {part: len(order) - 1 - i for i, part in enumerate(order)}
+    return {path: decay ** powers[parts[path.split("/")[0]]] for path in paths}
 
 
 def is_kernel(variable: keras.Variable) -> bool:

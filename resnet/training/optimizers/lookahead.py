@@ -52,8 +52,8 @@ class Lookahead(Shared):
     def finalize_variable_values(self, variables: Sequence[keras.Variable]) -> None:
         super().finalize_variable_values(variables)
         if self.lookahead_steps:
-            for variable, slow in zip(variables, self._slow, strict=True):
-                variable.assign(slow)
+            for variable in variables:
+                variable.assign(self._slow[number(self, variable)])
 
     def get_config(self) -> dict[str, Any]:
         steps, size = self.lookahead_steps, self.lookahead_step_size

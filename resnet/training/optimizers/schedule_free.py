@@ -56,8 +56,8 @@ class ScheduleFree(Shared):
 
     def finalize_variable_values(self, variables: Sequence[keras.Variable]) -> None:
         super().finalize_variable_values(variables)
-        for variable, x in zip(variables, self._x, strict=True):
-            variable.assign(x)
+        for variable in variables:
+            variable.assign(self._x[number(self, variable)])
 
     def _slots(self, variable):
         index = number(self, variable)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 
 from resnet.internals.keras import number
-from resnet.training.optimizers.groups import Groups, inner_axes, is_kernel, is_norm_or_bias
+from resnet.training.optimizers.groups import Groups, inner_axes, is_kernel, is_norm_or_bias, part_factors
 
 if TYPE_CHECKING:
     import keras
@@ -45,11 +45,14 @@ class Shared(Optimizer):
         groups: dicts of `match`, a regular expression for a part of a weight's path, with `rate_factor`,
             which multiplies the rate, or `weight_decay`, which then holds whatever `decay_of` says, or both.
             The first that matches holds.
+        layer_decay: what the rate of each part of the network, as in the summary, is multiplied by for every
+            part that follows it, the head apart: 1 is one rate for all (ULMFiT, Howard and Ruder 2018).
         clipnorm, global_clipnorm, clipvalue: bounds of the norm of each weight's gradient, of the norm of
             all of them, and of each component; of the gradient summed over the replicas. One may be given.
         options: further ones of `keras.optimizers.Optimizer`.
 
-    Raises ValueError for values that cannot be; `build` raises UserError for a group that matches nothing.
+    Raises ValueError for values that cannot be; `build` raises UserError for a group that matches nothing,
+    and for a `layer_decay` of a network without stages.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Shared(Optimizer):
         decay_of: str = "all",
         decoupled: bool = True,
         groups: Sequence[Mapping[str, Any]] = (),
+        layer_decay: float = 1.0,
         clipnorm: float | None = None,
         global_clipnorm: float | None = None,
         clipvalue: float | None = None,
@@ -69,14 +73,15 @@ class Shared(Optimizer):
         clips = {"clipnorm": clipnorm, "global_clipnorm": global_clipnorm, "clipvalue": clipvalue}
         super().__init__(*args, weight_decay=weight_decay, **clips, **options)
         self.decay_of, self.decoupled = decay_of, decoupled
-        self._groups = Groups(groups)
+        self._groups, self.layer_decay = Groups(groups), layer_decay
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
         self._groups.check(variable.path for variable in variables)
-        self._rules = tuple(self._rule(variable) for variable in variables)
+        factors = part_factors([variable.path for variable in variables], self.layer_decay)
+        self._rules = tuple(self._rule(variable, factors) for variable in variables)
 
     def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: float) -> None:
         rule = self._rules[number(self, variable)]
@@ -98,13 +103,13 @@ class Shared(Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         own = {"decay_of": self.decay_of, "decoupled": self.decoupled, "groups": self._groups.given}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "layer_decay": self.layer_decay}
 
-    def _rule(self, variable):
+    def _rule(self, variable, factors):
         group = self._groups.of(variable.path)
         decays = DECAYING[self.decay_of](variable) and self._use_weight_decay(variable)
         decay = group.get("weight_decay", (self.weight_decay or 0.0) if decays else 0.0)
-        return Rule(group.get("rate_factor", 1.0), decay)
+        return Rule(group.get("rate_factor", 1.0) * factors[variable.path], decay)
 
     def _apply_weight_decay(self, variables):
         """Nothing: `update_step` has done it."""
@@ -116,7 +121,8 @@ class Shared(Optimizer):
     def _clip_gradients(self, gradients):
         if not self.clipnorm:
             return super()._clip_gradients(gradients)
+        stepped = [variable for variable in self._trainable_variables if variable.trainable]  # not frozen
         return [
             tf.clip_by_norm(gradient, self.clipnorm, inner_axes(variable))
-            for gradient, variable in zip(gradients, self._trainable_variables, strict=True)
+            for gradient, variable in zip(gradients, stepped, strict=True)
         ]
