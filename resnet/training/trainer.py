@@ -185,9 +185,10 @@ class Trainer:
         self.first_step_at: float | None = None
         self._steps_per_call = 1
         self._feed = feed(dataset.train, self.strategy, self.preprocessing.crop, self.seed)
-        self._unstepped = [np.array(v) for v in optimizer.variables] if self.freeze.epochs else []
-        self.freeze.freeze(model)
         self.frozen = bool(self.freeze.parts)
+        thaws = self.frozen and self.freeze.epochs is not None
+        self._unstepped = [np.array(v) for v in optimizer.variables] if thaws else []
+        self.freeze.freeze(model)
         self._evaluated: AnySplit | None = None
         self.callbacks: dict[str, keras.callbacks.Callback] = {}
         self._remembered: dict[str, dict[str, Any]] = {}
