@@ -778,3 +778,23 @@ def test_synthetic_can_be_learned(image_size, channels):
 def test_a_source_gives_what_a_split_holds(images, labels, words):
     with pytest.raises(UserError, match=words):
         make_dataset(Split(images, labels), None, ["a", "b"], test_split=0.5)
+
+
+def test_some_of_the_classes_in_the_order_they_are_given():
+    whole, some = digits(validation_split=0.0), digits(validation_split=0.0, classes=["8", 3])
+    assert some.class_names == ["8", "3"]
+    for part, all_of_it in ((some.train, whole.train), (some.test, whole.test)):
+        wanted = np.isin(all_of_it.labels, [3, 8])
+        np.testing.assert_array_equal(part.images, all_of_it.images[wanted])
+        np.testing.assert_array_equal(part.labels, all_of_it.labels[wanted] == 3)
+        assert part.labels.dtype == np.int32
+    np.testing.assert_allclose(some.normalization.mean, some.train.images.mean(0) / 255, rtol=1e-5)
+    assert np.bincount(
+        digits(classes=["8", "3"], train_size=40, validation_split=0.0).train.labels
+    ).tolist() == [20, 20]
+    for classes, words in (
+        (["8", "ten"], "ten is not there; the classes are 0, 1"),
+        (["8", "8"], "8 stands twice"),
+    ):
+        with pytest.raises(UserError, match=f"data.classes: {words}"):
+            digits(classes=classes)

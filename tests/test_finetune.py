@@ -1,6 +1,7 @@
 """Parts of a network frozen in a training, thawed in it, and trained at rates of their own."""
 
 import shutil
+import time
 
 import keras
 import numpy as np
@@ -189,7 +190,7 @@ def test_killed_and_resumed_a_fine_tuning_is_the_uninterrupted_one(steps, tmp_pa
     folder = tmp_path / "run" / "checkpoints"
     process = start(*fine, "hydra.run.dir=run", cwd=tmp_path)
     while process.poll() is None and not any(int(p.stem[5:]) >= steps for p in checkpoints(folder)):
-        pass
+        time.sleep(0.01)
     process.kill()
     process.wait()
     shutil.rmtree(tmp_path / "base")

@@ -2,6 +2,7 @@
 
 import logging
 import urllib.error
+from dataclasses import replace
 
 import h5py
 import keras
@@ -87,6 +88,15 @@ def test_another_depth_takes_the_blocks_that_are_there(finished, caplog):
         np.testing.assert_array_equal(array, taught.get(name, before[name]), err_msg=name)
     begun(resnet.init.run(finished), network(data(), depth=8), data())
     assert "stage1_blocks2-3, stage2_blocks2-3, stage3_blocks2-3 has no place here" in caplog.text
+
+
+def test_pictures_it_was_trained_on_are_told_of_where_they_are_for_testing(finished, caplog):
+    before = data()
+    resnet.init.run(finished)(network(before), before)
+    assert "was trained on" not in caplog.text
+    turned = replace(before, train=before.test, test=before.train)
+    resnet.init.run(finished)(network(turned), turned)
+    assert "was trained on 40 of the 40 test images here" in caplog.text
 
 
 @pytest.mark.parametrize(("classifier", "classes"), [("new", 3), ("fitting", 2)])

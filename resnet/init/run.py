@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resnet.errors import UserError
+from resnet.files import read_arrays
 from resnet.init.transfer import transfer
 from resnet.run import trained
 from resnet.run.checkpoints import newest
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
     from resnet.data.dataset import Dataset
     from resnet.data.normalization import Normalization
 
+log = logging.getLogger(__name__)
 Init = Callable[["keras.Model", "Dataset"], "Normalization"]
 
 
 def run(run: str, weights: str = "final", classifier: str = "fitting") -> Init:
     """The weights that a finished run left, and its normalization.
 
-    Another depth takes the blocks that are there, and logs the others.
+    Another depth takes the blocks that are there, and logs the others. So is told of pictures that it was
+    trained on and that are for testing here.
 
     Args:
         run: its directory.
@@ -55,7 +59,18 @@ def _begin(run, weights, classifier, model, dataset):
     _check_pictures(name, normalization, model.input_shape[1:])
     same = network.class_names == dataset.class_names
     transfer(model, network.model, name, classifier=same and classifier == "fitting", other_depth=True)
+    _warn_of_trained(name, read_arrays(directory.split)["train"], dataset)
     return normalization
+
+
+def _warn_of_trained(name, hashes, dataset):
+    for part, images in dataset.parts.items():
+        count = np.isin(images.hashes, hashes).sum()
+        if count and part != "train":
+            log.warning(
+                "%s was trained on %s of the %s %s images here: what they say is too good",
+                *(name, f"{count:,}", f"{len(images):,}", part),
+            )
 
 
 def _take_last(model, directory, name):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import keras
@@ -11,7 +10,6 @@ from resnet.errors import UserError
 from resnet.models import names
 from resnet.models.layers import Repeat
 
-log = logging.getLogger(__name__)
 ALL_BUT_HEAD = "all_but_head"
 
 
