@@ -100,6 +100,7 @@ def test_no_imagenet(tmp_path):
         (gzip.compress(bytes([0, 0, 13, 3]) + bytes(12)), "not a file of bytes in 3 dimensions"),
         (gzip.compress(bytes([0, 0, 8, 3]) + bytes(12)), "0 images, and .* has 300 labels"),
     ],
+    ids=["no gzip", "no size", "another kind", "no images"],
 )
 def test_damaged_files_of_mnist(content, message, tmp_path):
     sources.mnist(tmp_path)
