@@ -13,7 +13,7 @@ from resnet.errors import decoration
 from resnet.files import read_arrays
 from resnet.run.directory import RunDirectory
 
-READING = ("image_size", "channels", "resize")  # how pictures are brought to the network's size
+READING = ("image_size", "channels", "resize", "test_crop")  # how pictures are brought to the network's size
 WHOLE = {"test_split": None, "validation_split": 0.0}  # nothing is cut off
 
 

@@ -27,11 +27,11 @@ def predict(config: DictConfig) -> None:
     from resnet.run import trained
 
     network = trained.load(directory)
-    resize = RunDirectory(directory).config().get("data", {}).get("resize", "crop")
+    data = RunDirectory(directory).config().get("data", {})
     images, failed = {}, False
     for path in paths:
         try:
-            images[path] = trained.read_image(path, network.image_shape, resize)
+            images[path] = trained.read_image(path, network.image_shape, data)
         except UserError as error:
             failed = True
             print(error, file=sys.stderr)

@@ -206,7 +206,7 @@ def folder(scratch, given):
     common = [
         *("data=image_folder", f"data.dir={root}", "data.image_size=64", "data.normalization=channel"),
         *("data.test_split=0.01", "data.validation_split=0.005", f"data.shards={scratch / 'folder'}"),
-        *("model.depth=8", "model.filters=[8,16,32]", "trainer.batch_size=128", "trainer.max_steps=300"),
+        *("model.depth=8", "model.strides=[2,1,2,2]", "trainer.batch_size=128", "trainer.max_steps=100"),
         *("trainer.deterministic=true", "callbacks.checkpoints.minutes=0.02"),
     ]
 
@@ -227,6 +227,8 @@ def folder(scratch, given):
     started_run(*common, "hydra.run.dir=whole").wait()
     whole = finished("whole")
     print(f"folder: decoded and trained in {time.perf_counter() - started:.0f} s")
+    said = (scratch / "folder.log").read_text("utf-8").splitlines()
+    print("folder:", next(line for line in said if "GB available" in line).partition(" - ")[2])
     process = started_run(*common, "hydra.run.dir=killed")
     checkpoints = scratch / "killed" / "checkpoints"
     while process.poll() is None and not list(checkpoints.glob("[!.]*")):

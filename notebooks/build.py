@@ -46,6 +46,11 @@ def notebook(language):
     return new_notebook(cells=cells(language), metadata=METADATA)
 
 
+def on_page(text):
+    """The text of a notebook with the links that lead on from docs/."""
+    return text.replace("](../docs/", "](")
+
+
 def pages():
     """The pages of all languages by name, and their pictures by path, of one run of the code."""
     from nbclient import NotebookClient
@@ -66,7 +71,7 @@ def pages():
     found, pictures = {}, {}
     for name, book in zip(LANGUAGES.values(), books, strict=True):
         text, resources = MarkdownExporter().from_notebook_node(book, {"output_files_dir": "lesson"})
-        found[f"{name}.md"] = text.replace("](../docs/", "](")
+        found[f"{name}.md"] = on_page(text)
         pictures |= resources["outputs"]
     return found, pictures
 

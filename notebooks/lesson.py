@@ -96,9 +96,9 @@ figures.grid(preprocessing.pixels(batch.images).numpy(), [""] * len(some))
 # %% en
 # ## What a residual is
 #
-# A plain block computes $y = F(x)$: two convolutions, each with batch norm, and a ReLU. A residual block
-# computes $y = F(x) + x$. What it has to learn is only what is to be *added* to its input, the residual. If
-# nothing is to be added, $F = 0$ will do; a plain block would have to learn the identity.
+# A plain block computes *y* = *F*(*x*): two convolutions, each with batch norm, and a ReLU. A residual block
+# computes *y* = *F*(*x*) + *x*. What it has to learn is only what is to be *added* to its input, the residual. If
+# nothing is to be added, *F* = 0 will do; a plain block would have to learn the identity.
 #
 # The shortcut costs nothing: both networks have as many weights, but for the two places where the picture
 # shrinks and the shortcut needs a 1x1 convolution. In the drawing of the residual one, the lines beside the
@@ -106,8 +106,8 @@ figures.grid(preprocessing.pixels(batch.images).numpy(), [""] * len(some))
 # %% zh
 # ## 什么是残差
 #
-# 普通块计算 $y = F(x)$：两层卷积，各带批归一化，再加 ReLU。残差块计算 $y = F(x) + x$，它只需学会要往输入上
-# *加*什么，也就是残差。如果什么都不用加，令 $F = 0$ 就行；普通块却得专门学会恒等映射。
+# 普通块计算 *y* = *F*(*x*)：两层卷积，各带批归一化，再加 ReLU。残差块计算 *y* = *F*(*x*) + *x*，它只需学会要往输入上
+# *加*什么，也就是残差。如果什么都不用加，令 *F* = 0 就行；普通块却得专门学会恒等映射。
 #
 # 捷径几乎不花代价：两种网络的权重一样多，只在特征图缩小的两处，捷径需要一个 1x1 卷积。下面是残差网络的
 # 结构图，块旁边的线就是捷径。
@@ -205,13 +205,13 @@ found.figure
 # %% en
 # ## Why: many paths instead of one
 #
-# With shortcuts each block is a fork: through it, or around it. $n$ blocks make $2^n$ paths, most of them short
+# With shortcuts each block is a fork: through it, or around it. *n* blocks make 2<sup>n</sup> paths, most of them short
 # (Veit et al. [2016](https://arxiv.org/abs/1605.06431)). If that is so, the network should bear the loss of a block.
 # It does. The plain network, which has one path only, breaks.
 # %% zh
 # ## 原因之二：路不止一条
 #
-# 有了捷径，每一块都是一个岔口：可以穿过去，也可以绕过去。$n$ 块就有 $2^n$ 条路径，其中多数很短
+# 有了捷径，每一块都是一个岔口：可以穿过去，也可以绕过去。*n* 块就有 2<sup>n</sup> 条路径，其中多数很短
 # （Veit 等，[2016](https://arxiv.org/abs/1605.06431)）。果真如此，网络就应该经得起拿掉一块。事实正是这样；
 # 而只有一条路的普通网络就垮了。
 # %%

@@ -84,6 +84,17 @@ def _left_in_groups():
                     yield left + cached
 
 
+def resident_memory(process: int) -> int | None:
+    """Bytes that the process of this id holds, 0 if it is gone; only Linux says it."""
+    if not STATUS.exists():
+        return None
+    try:
+        lines = [line.split() for line in Path(f"/proc/{process}/status").read_text("utf-8").splitlines()]
+        return 1024 * next((int(words[1]) for words in lines if words[0] == "VmRSS:"), 0)
+    except OSError:
+        return 0
+
+
 def cores() -> int:
     """Number of CPU cores that this process may use; where the system does not say, all of them."""
     try:

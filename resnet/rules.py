@@ -29,6 +29,12 @@ def fold_of_folds(folds: int | None, fold: int) -> None:
         raise ValueError(f"fold={fold}: of {folds} folds, which are 0 to {folds - 1}")
 
 
+def originals_are_streamed(originals: bool, memory: str) -> None:
+    """They are read from their files each time."""
+    if originals and memory == "resident":
+        raise ValueError("originals=true reads pictures from their files: memory is auto or streamed")
+
+
 def recompute_in_loops(recompute: bool | str, stage: str) -> None:
     """What is run again in the backward pass is a loop's body."""
     if recompute and stage != "looped":

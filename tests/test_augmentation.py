@@ -529,7 +529,7 @@ def test_where_no_crop_fits_it_is_the_largest_in_the_middle(kind, shape, ratio, 
 
 def test_crops_need_one_mean_for_all_places():
     batch = augmentation.Batch(IMAGES, LABELS, None, None, Normalization(np.zeros((20, 21, 3)), np.ones(1)))
-    with pytest.raises(ValueError, match="data.normalization=channel"):
+    with pytest.raises(UserError, match="data.normalization=channel"):
         augmentation.random_resized_crop()(batch, SEED)
 
 

@@ -254,6 +254,7 @@ def test_augmentation(option):
         ("loss=bootstrapped loss.kind=medium", "loss.kind=medium: .*'hard' or 'soft'"),
         ("loss=distillation loss.alpha=2", "loss.alpha=2: .*to 1"),
         ("data.folds=3 data.fold=3", "data.fold=3: of 3 folds, which are 0 to 2"),
+        ("data=imagenet data.originals=true data.memory=resident", "data.originals=true reads pictures from"),
         ("data.memory=disk", "data.memory=disk: .*'auto', 'resident' or 'streamed'"),
         ("data=image_folder data.image_size=[32]", "data.image_size=.32.: .* 2 items"),
         ("data=image_folder data.channels=4", "data.channels=4: .*1 or 3"),

@@ -14,7 +14,8 @@ PAGES = sorted({ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "exa
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_a_page_names_are_there(page):
-    links = re.findall(r"\]\((?!https?:|#)([^)\s#]+)", page.read_text("utf-8"))
+    prose = re.sub(r"(?ms)^```.*?^```|^ {4}.*?$", "", page.read_text("utf-8"))  # without code
+    links = re.findall(r"\]\((?!https?:|#)([^)\s#]+)", prose)
     missing = [
         link for link in links if not (file := (page.parent / link).resolve()).exists() and file not in MADE
     ]

@@ -3,9 +3,11 @@ import numpy as np
 import pytest
 
 from evaluate import show
-from resnet.data import Normalization, Preprocessing
+from resnet.data import Normalization, Preprocessing, synthetic
+from resnet.errors import UserError
 from resnet.models import resnet_v1
 from resnet.report import evaluation
+from resnet.run.trained import Trained
 
 NORMALIZATION = Normalization(np.full(3, 0.4, np.float32), np.full(3, 0.2, np.float32))
 RNG = np.random.default_rng(0)
@@ -22,6 +24,29 @@ def test_predict_is_what_keras_predicts(flip):
     expected = (softmax(images) + softmax(images[:, :, ::-1])) / 2 if flip else softmax(images)
     found = evaluation.predict(model, images, Preprocessing(NORMALIZATION), flip=flip)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_ten_crops_are_the_mean_of_what_keras_predicts():
+    model = resnet_v1((16, 16, 3), 7, depth=8)
+    images = RNG.integers(0, 256, (6, 21, 18, 3), np.uint8)
+    corners = [(0, 0), (0, 2), (5, 0), (5, 2), (2, 1)]
+    views = [images[:, y : y + 16, x : x + 16] for y, x in corners]
+    views += [view[:, :, ::-1] for view in views]
+    expected = [keras.ops.softmax(model.predict(NORMALIZATION(view), verbose=0)).numpy() for view in views]
+    found = evaluation.predict(model, images, Preprocessing(NORMALIZATION), ten_crop=True)
+    np.testing.assert_allclose(found, np.mean(expected, 0), atol=1e-5)
+
+
+def test_ten_crops_need_larger_images_and_one_mean_for_all_places():
+    model, names = resnet_v1((16, 16, 3), 10, depth=8), [*"0123456789"]
+    network = Trained(model, Preprocessing(NORMALIZATION), names)
+    whole = {"validation_split": 0.0, "train_images": 20, "test_images": 20}
+    network.check(synthetic(17, **whole), ten_crop=True)
+    with pytest.raises(UserError, match="images of 16x16x3, and the network takes 16x16x3; give larger ones"):
+        network.check(synthetic(16, **whole), ten_crop=True)
+    of_places = Normalization(np.zeros((16, 16, 3), np.float32), np.ones(1, np.float32))
+    with pytest.raises(UserError, match="data.normalization=channel"):
+        Trained(model, Preprocessing(of_places), names).check(synthetic(17, **whole), ten_crop=True)
 
 
 def test_calibration_error_by_hand():

@@ -118,6 +118,7 @@ UNLOOPED = {
     "densenet": (densenet, {"depth": 22, "dropout": 0.2}),
     "vgg": (vgg, {"depth": 11, "norm": "none", "activation": "silu"}),
 }
+SLOW = ("layer norm", "fixup", "highway", "resnet-rs", "vgg")
 SHAPE = (12, 12, 3)  # of `gradients`
 
 
@@ -157,10 +158,7 @@ def test_looped_computes_what_unrolled_does(name, form, monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in ("layer norm", "resnet-rs", "vgg") else name
-        for name in [*NETWORKS, *UNLOOPED]
-    ],
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in [*NETWORKS, *UNLOOPED]],
 )
 def test_in_bfloat16_drawn_and_saved(name, tmp_path):
     """Near its float32 logits, one picture for both forms, and the same when it is loaded again."""

@@ -26,11 +26,14 @@ def code(book):
 
 
 def test_notebooks_are_those_of_the_source_with_one_code():
-    """As `python notebooks/build.py` writes them, so without outputs."""
+    """As `python notebooks/build.py` writes them, so without outputs; the pages have all of their cells."""
     books = {language: build.notebook(language) for language in build.LANGUAGES}
     for language, name in build.LANGUAGES.items():
         text = (ROOT / "notebooks" / f"{name}.ipynb").read_text("utf-8")
         assert text.rstrip() == nbformat.writes(books[language]).rstrip(), "run python notebooks/build.py"
+        page = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+        missing = [cell.source for cell in books[language].cells if build.on_page(cell.source) not in page]
+        assert not missing, "run python notebooks/build.py --run"
     english, chinese = books["en"].cells, books["zh"].cells
     assert [cell.cell_type for cell in english] == [cell.cell_type for cell in chinese]
     assert code(books["en"]) == code(books["zh"])

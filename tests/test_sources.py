@@ -10,13 +10,16 @@ import zipfile
 import numpy as np
 import pytest
 
+import resnet
 from resnet import data
+from resnet.cli.assembly import parts_of, trainer_of
 from resnet.data import archive, cinic10, imagenet, mnist, stl10, svhn, tfds, tiny_imagenet
 from resnet.data.cifar10_c import CORRUPTIONS, errors
 from resnet.data.cinic10 import CLASSES
 from resnet.errors import UserError
 from tests import sources
 from tests.entry_point import run, train
+from tests.test_conf import composed
 
 OPTIONS = {"validation_split": 0.0, "seed": 1, "memory": "resident"}
 
@@ -264,3 +267,23 @@ def test_a_run_is_scored_under_corruptions(tmp_path):
     # As many pictures in each severity: the mean of their errors is that of all.
     assert report["mean_corruption_error"] == pytest.approx(1 - report["accuracy"])
     assert f"mean corruption error {report['mean_corruption_error']:.2%}" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["paper_imagenet", "imagenet_a3"])
+def test_recipes_of_imagenet_run(experiment, tmp_path):
+    sources.imagenet(tmp_path, "devkit", size=48)
+    of = (
+        f"data.dir={tmp_path}",
+        f"data.shards={tmp_path}",
+        "data.image_size=40",
+        "data.validation_split=0.1",
+    )
+    fewer = ("model.depth=18", "trainer.batch_size=20", "trainer.max_steps=3", "trainer.precision=float32")
+    config = composed(f"experiment={experiment}", *of, *fewer)
+    trainer = trainer_of(config, None)
+    parts = parts_of(config, trainer) | {"callbacks": {}}
+    assert parts["dataset"].train.originals
+    (record,) = resnet.fit(**parts, trainer=trainer).history
+    assert record["step"] == 3
+    assert np.isfinite(record["train"]["loss"])

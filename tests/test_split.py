@@ -45,6 +45,17 @@ def test_its_own_test_images_are_found_among_others(caplog):
         split.own_test(dataset_of(noise(40)), parts)
 
 
+def test_they_keep_their_labels_where_training_labels_are_made_wrong():
+    images, labels = noise(60).images, np.arange(60, dtype=np.int32) % 3
+    first = make_dataset(Split(images, labels), None, [*"abc"], test_split=0.2, validation_split=0.0)
+    parts = split.parts_of(first)
+    noisy = {"test_split": 0.4, "validation_split": 0.0, "label_noise": 0.9, "seed": 5}
+    found = split.own_test(make_dataset(Split(images, labels), None, [*"abc"], **noisy), parts)
+    true = dict(zip(Split(images, labels).hashes, labels, strict=True))
+    assert sorted(found.hashes) == sorted(first.test.hashes)
+    assert [true[picture] for picture in found.hashes] == found.labels.tolist()
+
+
 def test_what_was_trained_on_stays_trained_on(caplog, tmp_path):
     images = noise(80)
     before = split.parts_of(dataset_of(images))

@@ -87,6 +87,18 @@ def test_what_is_streamed_is_what_is_in_memory(pictures, tmp_path, small_shards,
     np.testing.assert_array_equal(streamed.normalization.std, resident.normalization.std)
 
 
+def test_what_is_chosen_and_changed_is_the_same_too(pictures, tmp_path, small_shards):
+    """Classes, a fold, wrong labels and the order of a balanced epoch."""
+    options = {"classes": ["class2", "class0"], "folds": 3, "fold": 1, "label_noise": 0.25, "balance": True}
+    resident, streamed = both(pictures, tmp_path, **options)
+    assert resident.class_names == streamed.class_names == ["class2", "class0"]
+    for name, expected in resident.parts.items():
+        assert isinstance(streamed.parts[name], Sharded)
+        assert streamed.parts[name].checksum == expected.checksum
+    np.testing.assert_array_equal(streamed.true_labels, resident.true_labels)
+    np.testing.assert_array_equal(streamed.order([1, 2]), resident.order([1, 2]))
+
+
 def test_a_runs_own_test_images_are_found(pictures, tmp_path, small_shards):
     resident, streamed = both(pictures, tmp_path)
     _, others = both(pictures, tmp_path, seed=2)

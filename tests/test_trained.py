@@ -91,7 +91,7 @@ COLOURS = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
 
 def read(image, tmp_path, shape=(8, 8, 3), name="a.png", **options):
     image.save(tmp_path / name, **options)
-    return read_image(tmp_path / name, shape, "crop")
+    return read_image(tmp_path / name, shape, {})
 
 
 def test_a_picture_of_the_right_size_stays_as_it_is(tmp_path):
@@ -120,9 +120,16 @@ def test_resized_to_what_the_network_takes(shape, tmp_path):
     assert read(Image.new("CMYK", (40, 30)), tmp_path, shape, "a.jpg").shape == shape
 
 
+def test_the_middle_is_seen_as_in_the_runs_test_pictures(tmp_path):
+    pixels = np.full((32, 48, 3), 255, np.uint8)
+    pixels[8:24, 16:32] = 7
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", (16, 16, 3), {"test_crop": 0.5}), 7)
+
+
 def test_truncated_picture(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
     with pytest.raises(UserError, match=r"a\.png: not a picture"):
-        read_image(tmp_path / "a.png", (8, 8, 3), "crop")
+        read_image(tmp_path / "a.png", (8, 8, 3), {})

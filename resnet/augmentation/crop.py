@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from resnet.augmentation.transform import Batch, Transform, uniform
+from resnet.errors import UserError
 
 ATTEMPTS = 10
 
@@ -56,8 +57,8 @@ def random_resized_crop(
     have it): the first of ten draws that fits, else the largest in the middle whose shape is allowed. What is
     scaled is interpolated linearly; what is scaled down is averaged over what a pixel covers, as Pillow's
     BILINEAR does. Where a source reads each picture from its file anew, it cuts the rectangle from that, see
-    `data.shards.Sharded.cropped`. Raises ValueError for ranges that do not rise from above 0, and for a batch
-    whose normalization is not the same for every pixel.
+    `data.shards.Sharded.cropped`. Raises ValueError for ranges that do not rise from above 0, and UserError
+    for a batch whose normalization is not the same for every pixel.
     """
     crop = Crop(scale, ratio)
     if not 0 < scale[0] <= scale[1] <= 1:
@@ -68,8 +69,8 @@ def random_resized_crop(
     def augment(batch: Batch, seed: tf.Tensor) -> Batch:
         height, width, channels = batch.images.shape[1:]
         if batch.normalization is not None and batch.normalization.mean.ndim > 1:
-            raise ValueError(
-                "augmentation: random_resized_crop moves pixels far away from the mean of their place; "
+            raise UserError(
+                "augmentation: random_resized_crop moves pixels far away from the mean of their place\n"
                 "give data.normalization=channel"
             )
         top, left, rows, columns = boxes(seed, batch.size, height, width, crop)

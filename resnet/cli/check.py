@@ -28,6 +28,7 @@ DEPTHS = {  # layers of n blocks in each of three stages, and others
 }
 RULES = (
     rules.fold_of_folds,
+    rules.originals_are_streamed,
     rules.recompute_in_loops,
     rules.dense_blocks_per_stage,
     rules.adaptive_has_a_radius,

@@ -75,8 +75,10 @@ class Commented:
                 continue
             here = (*path, key.value)
             if _is_block(value, yaml.SequenceNode):
-                yield Option(here, owner, None, f"{len(value.value)} nodes", self._beside(key))
-                for i, member in enumerate(value.value):
+                nodes = [member for member in value.value if _target(member)]
+                text = f"{len(nodes)} nodes" if nodes else f"[{', '.join(m.value for m in value.value)}]"
+                yield Option(here, owner, None, text, self._beside(key))
+                for i, member in enumerate(nodes):
                     yield Option((*here, str(i)), owner, _target(member), "", "")
                     yield from self._options((*here, str(i)), member, _target(member))
             elif _is_block(value, yaml.MappingNode):

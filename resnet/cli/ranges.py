@@ -38,6 +38,7 @@ RANGES: dict[str, Any] = {
     "seed": Natural,
     "threads": Count | None,
     "changes": Literal["refuse", "allow"],
+    "memory_gb": Positive | None,
     # of data
     "dir": str,
     "file": str,
@@ -61,7 +62,7 @@ RANGES: dict[str, Any] = {
     "test_crop": Part,
     "originals": bool,
     "extra": bool,
-    "corruptions": Annotated[list[str], Field(min_length=1)],
+    "corruptions": Annotated[list[str], Field(min_length=1)] | None,
     "classes": Annotated[list[str | int], Field(min_length=2)] | None,
     "train_images": Count,
     "test_images": Count,
@@ -233,10 +234,10 @@ RANGES: dict[str, Any] = {
 }
 
 ELSEWHERE: dict[str, dict[str, Any]] = {
-    "resnet.data.tfds": {"dir": str | None},
     "resnet.data.image_folder": {"channels": Literal[1, 3]},
     "resnet.data.synthetic": {"classes": Annotated[int, Field(ge=2)]},
     "resnet.init.imagenet": {"file": str | None},
+    "resnet.data.tfds": {"channels": Literal[1, 3], "dir": str | None},
     "resnet.models.convnext": {"size": Literal["atto", "femto", "pico", "nano", "tiny", "small", "base"]},
     "resnet.models.densenet_imagenet": {"depth": Literal[121, 169, 201]},
     "resnet.models.highway": {"filters": Annotated[list[Count], Field(min_length=4, max_length=4)]},

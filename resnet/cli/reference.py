@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -58,25 +58,30 @@ def page(conf: Path) -> str:
     """The page, Markdown, of the directory `conf`. It imports what the nodes build, and so TensorFlow."""
     groups = {group: sorted((conf / group).rglob("*.yaml")) for group in (*GROUPS, *BY_NAME)}
     files = {path: Commented(path) for paths in groups.values() for path in paths}
-    homes = {file.builds: file for file in files.values() if file.builds}
-    parts = [INTRODUCTION, "## The whole run", *_table(rows(Commented(conf / "config.yaml"), homes))]
+    said = comments(files.values())
+    parts = [INTRODUCTION, "## The whole run", *_table(rows(Commented(conf / "config.yaml"), said))]
     for group, paths in groups.items():
         parts.append(f"## {group}")
         for path in paths:
-            parts += _section(files[path], path.parent.relative_to(conf).as_posix(), homes)
+            parts += _section(files[path], path.parent.relative_to(conf).as_posix(), said)
     parts += ["## experiment", *_recipes(conf / "experiment")]
     for command in COMMANDS:
-        parts += [f"## {command}.py", *_table(rows(Commented(conf / f"{command}.yaml"), homes))]
+        parts += [f"## {command}.py", *_table(rows(Commented(conf / f"{command}.yaml"), said))]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def rows(file: Commented, homes: dict[str, Commented]) -> Iterator[Row]:
-    """The keys of a file; `homes` has the file of each target, for what is said there alone."""
+def comments(files: Iterable[Commented]) -> dict[tuple[str | None, str], str]:
+    """What is said of a target's option, by both their names; before all, in a file about this target."""
+    options = [option for file in files for option in file.options.values() if option.comment]
+    options.sort(key=lambda option: -len(option.path))  # so that the shorter path is the one that stays
+    return {(option.owner, option.path[-1]): option.comment for option in options}
+
+
+def rows(file: Commented, elsewhere: dict[tuple[str | None, str], str]) -> Iterator[Row]:
+    """The keys of a file; what it does not say of one is perhaps said `elsewhere`, see `comments`."""
     for path, option in file.options.items():
         name, key = path[-1], ".".join(path)
-        said = file.comment(path)
-        if not said and option.owner in homes:
-            said = homes[option.owner].comment((name,))
+        said = file.comment(path) or elsewhere.get((option.owner, name), "")
         if option.builds:
             yield Row(key, said or _docstring(option.builds), option.builds, "node", "")
             continue
@@ -87,14 +92,14 @@ def rows(file: Commented, homes: dict[str, Commented]) -> Iterator[Row]:
         yield Row(key, said, option.value, _type(option, schema), _limits(schema))
 
 
-def _section(file, group, homes):
+def _section(file, group, said):
     name = file.path.stem
     yield f"### `{group}{': ' if name.startswith('_') else '='}{name}` {{ #{_anchor(group, name)} }}"
     yield file.header or (_docstring(file.builds) if file.builds else "")
     taken = [_link(entry, group) for entry in file.defaults]
     builds = f"Builds `{file.builds}`, in" if file.builds else "In"
     yield f"{builds} `conf/{group}/{file.path.name}`" + (f", with {' and '.join(taken)}." if taken else ".")
-    yield from _table(rows(file, homes))
+    yield from _table(rows(file, said))
 
 
 def _anchor(*names):

@@ -40,14 +40,15 @@ SEVERITIES = 5
 
 
 @source
-def cifar10_c(dir: str | Path = "data", corruptions: Sequence[str] = CORRUPTIONS, **options: Any) -> Dataset:
+def cifar10_c(dir: str | Path = "data", corruptions: Sequence[str] | None = None, **options: Any) -> Dataset:
     """10,000 pictures of 32x32x3 under each of `corruptions` in each of five severities, all for testing.
 
-    Looked for in `dir` (the folder CIFAR-10-C, its parent, or the archive), else downloaded into it. An
-    image is called `corruption severity number`, and `condition` gives the first two. Raises UserError
-    naming the file that is missing or wrong.
+    None for the fifteen CORRUPTIONS of the benchmark. Looked for in `dir` (the folder CIFAR-10-C, its parent,
+    or the archive), else downloaded into it. An image is called `corruption severity number`, and
+    `condition` gives the first two. Raises UserError naming the file that is missing or wrong.
     """
     folder = archive.unpacked(URL, Path(dir).expanduser(), "CIFAR-10-C", SHA256)
+    corruptions = corruptions or CORRUPTIONS
     paths = [folder / f"{name}.npy" for name in corruptions]
     labels = _array(folder / "labels.npy")
     images = [_array(path) for path in paths]

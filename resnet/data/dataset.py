@@ -17,11 +17,12 @@ from resnet.data import archive, equality
 from resnet.data.cuts import fold_off, split_off, subset
 from resnet.data.encoded import Encoded, Findings, Reader, check_classes, tell
 from resnet.data.label_noise import with_wrong_labels
+from resnet.data.labelled import Labelled
 from resnet.data.normalization import Normalization, measure
 from resnet.data.sampling import balanced
 from resnet.data.shards import Sharded, write
 from resnet.errors import UserError
-from resnet.files import replacing
+from resnet.files import replacing, writing
 from resnet.listing import printable
 from resnet.options import with_options_of
 from resnet.process import available_memory
@@ -32,7 +33,7 @@ COPIES = 3  # of all images, while a training on them begins
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(Labelled):
     """Images uint8 `(N, H, W, C)` in memory, with labels int32 `(N,)` and, if they have any, names `(N,)`.
 
     One whose images lie elsewhere, as `shards.Sharded`, has all that this has but `images`.
@@ -41,13 +42,6 @@ class Split:
     images: np.ndarray
     labels: np.ndarray
     names: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def name(self, i: int) -> str:
-        """What image `i` is called, or its number."""
-        return str(i) if self.names is None else self.names[i]
 
     @cached_property
     def checksum(self) -> int:
@@ -270,10 +264,9 @@ def _measured(split, kind):
     if isinstance(split, Split):
         return measure(split, kind)
     path = split.folder / f"{kind}-{split.checksum:08x}.npz"
-    with archive.lock(path.parent):
-        if not path.exists():
-            with replacing(path) as part:
-                measure(split, kind).save(part)
+    if not path.exists():
+        with writing(path), archive.lock(path.parent), replacing(path) as part:
+            measure(split, kind).save(part)
     return Normalization.load(path)
 
 

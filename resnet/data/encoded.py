@@ -16,6 +16,7 @@ import numpy as np
 from PIL import UnidentifiedImageError
 from tqdm import tqdm
 
+from resnet.data.labelled import Labelled
 from resnet.errors import UserError
 from resnet.listing import printable
 from resnet.process import cores
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Encoded:
+class Encoded(Labelled):
     """N pictures that are still to be read, with labels int32 `(N,)` and names `(N,)`, if they have any.
 
     Args:
@@ -53,9 +54,6 @@ class Encoded:
     skip_unreadable: bool = False
     crop: Callable[[int, Crop, np.random.Generator], np.ndarray] | None = None
     originals: bool = False
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     def fingerprint(self) -> str:
         """Hexadecimal, by which these pictures, read this way, are known."""

@@ -26,8 +26,9 @@ import numpy as np
 from resnet.data import archive
 from resnet.data.checksum import combined
 from resnet.data.encoded import Encoded, Findings, Reader
+from resnet.data.labelled import Labelled
 from resnet.errors import UserError
-from resnet.files import replacing
+from resnet.files import replacing, writing
 from resnet.process import cores
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ UNREADABLE = (OSError, ValueError, KeyError, EOFError, BadZipFile)
 
 
 @dataclass(frozen=True)
-class Sharded:
+class Sharded(Labelled):
     """Images uint8 `(N, H, W, C)` in shards, with labels int32 `(N,)` and, if they have any, names `(N,)`.
 
     Image i is row `rows[i]` of `pieces[shards[i]]`, a shard or the originals; `folder` is where the shards
@@ -56,13 +57,6 @@ class Sharded:
     names: np.ndarray | None
     hashes: np.ndarray
     crcs: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def name(self, i: int) -> str:
-        """What image `i` is called, or its number."""
-        return str(i) if self.names is None else self.names[i]
 
     @cached_property
     def checksum(self) -> int:
@@ -165,19 +159,19 @@ def write(encoded: Encoded, root: Path) -> tuple[Sharded | None, Findings]:
 
     Whoever is cut off goes on with the shard that it was at; another process that wants the same waits.
     Pictures that cannot be read are left out, if they may be; else their shards are not written, and there
-    is None. Raises UserError where the disk has no room.
+    is None. Raises UserError where the disk has no room or the folder cannot be written.
     """
-    kind = f"{FORMAT} originals={encoded.originals}"
+    size = max(1, SHARD_BYTES // int(np.prod(encoded.image_shape)))
+    kind = f"{FORMAT} of {size}, originals={encoded.originals}"
     name = hashlib.sha256(f"{kind} {encoded.fingerprint()}".encode()).hexdigest()[:12]
     folder = root / f"{encoded.place.name}-{name}"
-    size = max(1, SHARD_BYTES // int(np.prod(encoded.image_shape)))
     starts = range(0, len(encoded), size)
     parts = {
         folder / f"{start // size:05}.npy": range(len(encoded))[start : start + size] for start in starts
     }
     found = Findings()
     if not all(_is_whole(encoded, path) for path in parts):
-        with archive.lock(folder):
+        with writing(folder), archive.lock(folder):
             missing = {path: numbers for path, numbers in parts.items() if not _is_whole(encoded, path)}
             found = _write_missing(encoded, missing)
     if found.unreadable and not encoded.skip_unreadable:

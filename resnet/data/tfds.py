@@ -57,7 +57,9 @@ def _prepared(name, dir):
     try:
         import tensorflow_datasets
     except ImportError as error:
-        raise UserError("data=tfds needs TensorFlow Datasets: pip install tensorflow-datasets") from error
+        raise UserError(
+            "data=tfds needs TensorFlow Datasets: pip install tensorflow-datasets array-record"
+        ) from error
     try:
         builder = tensorflow_datasets.builder(name, data_dir=dir and str(dir), file_format="array_record")
         builder.download_and_prepare()

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# Of activations, by which the output has unit variance where the input is normal (section 4.1 and appendix).
+# Of activations, by which the output has unit variance where the input is normal (section 4.1): a ReLU's by
+# the formula there, the others as the authors measured them.
 GAINS = {"relu": math.sqrt(2 / (1 - 1 / math.pi)), "gelu": 1.7015043497085571, "silu": 1.7881293296813965}
 SMALLEST_VARIANCE = 1e-4  # of a filter, times its fan-in
 

@@ -78,8 +78,8 @@ def import_targets(config: Mapping[str, Any]) -> None:
             ) from error
 
 
-def read_image(path: str | Path, shape: Sequence[int], resize: str) -> np.ndarray:
-    """The picture at `path` as uint8 `(H, W, C)` of `shape`, read as `image_folder` reads those of training.
+def read_image(path: str | Path, shape: Sequence[int], data: Mapping[str, Any]) -> np.ndarray:
+    """The picture at `path` as uint8 `(H, W, C)` of `shape`, read as test pictures by a run's node `data`.
 
     Raises UserError for what is not a picture.
     """
@@ -87,6 +87,7 @@ def read_image(path: str | Path, shape: Sequence[int], resize: str) -> np.ndarra
     if channels not in MODES:
         raise UserError(f"{path}: the network takes {channels} channels, a picture has 1 or 3")
     try:
-        return read_picture(path, size, channels, resize)
+        share = data.get("test_crop", 1.0)
+        return read_picture(path, size, channels, data.get("resize", "crop"), share=share)
     except Exception as error:  # a broken file can raise anything
         raise UserError(f"{path}: not a picture that can be read ({error})") from error

@@ -118,8 +118,8 @@ def _worst(network, test, count):
 
 
 def _read(network, paths):
-    resize = network.config.data.get("resize", "crop")
-    return np.stack([read_image(path, network.network.image_shape, resize) for path in paths])
+    shape, data = network.network.image_shape, network.config.data
+    return np.stack([read_image(path, shape, data) for path in paths])
 
 
 def _places(maps, i):
