@@ -8,10 +8,31 @@ therefore seen in all of them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 SPLITS = ("train", "validation", "test")
+
+
+def record(
+    epoch: int,
+    step: int,
+    splits: Mapping[str, Mapping[str, float]],
+    rate: Mapping[str, float],
+    times: Mapping[str, float],
+) -> dict[str, Any]:
+    """The record of an epoch that ends now: its number, from 1, the steps done, and what was measured.
+
+    `splits` are loss and metrics by split, `rate` the learning rate and its factors, `times` in seconds.
+    """
+    measured = {name: dict(figures) for name, figures in splits.items()}
+    return (
+        {"epoch": epoch, "step": step}
+        | measured
+        | {"rate": dict(rate)}
+        | {"time": {**times, "ended_at": time.time()}}
+    )
 
 
 def flat(record: Mapping[str, Any]) -> dict[str, Any]:

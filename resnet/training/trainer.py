@@ -20,7 +20,7 @@ from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError
 from resnet.models.layers import synchronize
 from resnet.rules import adaptive_has_a_radius
-from resnet.run.epoch_record import keras_logs
+from resnet.run.epoch_record import keras_logs, record
 from resnet.training import callback_memory
 from resnet.training.distribution import everyone, is_chief, single
 from resnet.training.environment import precision_in_force
@@ -440,20 +440,19 @@ class Trainer:
     def _close_epoch(self, speed, started):
         """The record of the epoch whose last step is done."""
         evaluated, epoch = time.perf_counter(), len(self.history)
-        record: dict[str, Any] = {"epoch": epoch + 1, "step": self.step, "train": self.steps.measured()}
+        splits = {"train": self.steps.measured()}
         if self.watched:
-            record[self.watched] = self.evaluate(self.dataset.parts[self.watched])
-        record["rate"] = rate = self.rate(self._epoch_at(self.step - 1))
-        if self.plateau and self.plateau.update(record[self.watched]["loss"], rate["learning_rate"]):
+            splits[self.watched] = self.evaluate(self.dataset.parts[self.watched])
+        rate = self.rate(self._epoch_at(self.step - 1))
+        if self.plateau and self.plateau.update(splits[self.watched]["loss"], rate["learning_rate"]):
             log.info("epoch %d: plateau factor is now %.4g", epoch + 1, self.plateau.factor)
         after = self.rate(epoch + 1)["schedule_factor"]
         if after != rate["schedule_factor"] and epoch + 1 < self.epochs:
             log.info("epoch %d: schedule factor is now %.4g", epoch + 1, after)
-        self.weights.update(self.model, record.get(self.watched), self.step / self.total_steps)
+        self.weights.update(self.model, splits.get(self.watched), self.step / self.total_steps)
         now = time.perf_counter()
-        times = {"epoch_seconds": now - started, "evaluation_seconds": now - evaluated}
-        record["time"] = {**speed, **times, "ended_at": time.time()}
-        return record
+        times = {**speed, "epoch_seconds": now - started, "evaluation_seconds": now - evaluated}
+        return record(epoch + 1, self.step, splits, rate, times)
 
     def _finish(self):
         """Give the model the weights that it ends with."""
