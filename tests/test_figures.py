@@ -197,3 +197,9 @@ def test_the_users_own_style_is_not_asked(monkeypatch):
     monkeypatch.setitem(matplotlib.rcParams, "text.usetex", True)
     monkeypatch.setitem(matplotlib.rcParams, "axes.facecolor", "black")
     assert figures.png(figures.confusion(np.array([[3, 1], [2, 4]]), ["a_b", "50%"])) == plain
+
+
+def test_runs_that_hold_nothing_out_are_compared_by_their_end():
+    run = [{"epoch": epoch, "train/accuracy": 0.5, "train/loss": 1.0} for epoch in (1, 2)]
+    groups = [("A", "one", [run, run], [0.5, 0.6]), ("B", "other", [run, run], [0.6, 0.7])]
+    assert figures.png(figures.compare(groups, "test/accuracy")).startswith(b"\x89PNG")

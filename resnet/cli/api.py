@@ -16,6 +16,8 @@ ROOMS = (
     "data",
     "models",
     "augmentation",
+    "init",
+    "training.freezing",
     "training.schedules",
     "training.losses",
     "training.metrics",

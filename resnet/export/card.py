@@ -26,7 +26,8 @@ import tensorflow as tf
 from PIL import Image
 
 {picture}network = tf.saved_model.load("saved_model")
-found = network.signatures["serving_default"](images=tf.constant(picture))
+serve = network.signatures["serving_default"]
+found = serve(images=tf.constant(picture))
 names, probabilities = found["class_names"].numpy(), found["probabilities"].numpy()
 print(names[probabilities[0].argmax()].decode(), probabilities.max())
 """,

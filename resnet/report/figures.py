@@ -259,10 +259,12 @@ def compare(
     _seeds(seeds, groups, metric)
     held_out.set(title=f"accuracy ({', or '.join(splits)})", xlabel="epoch")
     trained.set(title="accuracy (train)", xlabel="epoch")
-    loss.set(title=f"loss ({', or '.join(splits)}; weight decay included)", xlabel="epoch", yscale="log")
+    loss.set(title=f"loss ({', or '.join(splits)}; weight decay included)", xlabel="epoch")
     for axes in (held_out, trained):
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    plain_log(loss)
+    if any(len(line.get_xdata()) for line in loss.lines):  # some run held images out by epoch
+        loss.set(yscale="log")
+        plain_log(loss)
     for axes in panels:
         _finish(axes, legend=False)
     handles, labels = held_out.get_legend_handles_labels()
