@@ -328,7 +328,7 @@ folder.mkdir(exist_ok=True)
 if not any(folder.iterdir()):
     Image.fromarray(data.test.images[0]).resize((240, 200)).save(folder / "example.png")
 paths = files(folder)
-pictures = np.stack([read_image(path, data.image_shape, "crop") for path in paths])
+pictures = np.stack([read_image(path, data.image_shape) for path in paths])
 guesses = evaluation.predict(best.model, pictures, best.preprocessing)
 captions = [f"{figures.short(data.class_names[p.argmax()])} {p.max():.0%}" for p in guesses]
 figures.grid(pictures, captions, columns=max(4, len(paths)))

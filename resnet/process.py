@@ -57,7 +57,7 @@ def available_memory() -> int:
         found.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
     with suppress(OSError, ValueError):
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    with suppress(OSError):
+    with suppress(OSError, ImportError):
         import resource
 
         taken = {words[0]: words[1] for words in _status() if words[0] in ("VmSize:", "VmData:")}

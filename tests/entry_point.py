@@ -27,11 +27,11 @@ def start(*overrides, cwd, script="train.py", **options):
     return subprocess.Popen(command, cwd=cwd, env=_environment(), **options)
 
 
-def run(script, *arguments, cwd):
+def run(script, *arguments, cwd, **options):
     """The finished process with its stdout and stderr."""
-    if _environment() == USUAL:
+    if not options and _environment() == USUAL:
         return _fork(script, *arguments, cwd=cwd)
-    process = start(*arguments, cwd=cwd, script=script, stderr=subprocess.PIPE)
+    process = start(*arguments, cwd=cwd, script=script, stderr=subprocess.PIPE, **options)
     stdout, stderr = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
@@ -73,8 +73,8 @@ def _main(command, cwd, environment, out, error):
         atexit._run_exitfuncs()
 
 
-def train(*overrides, cwd):
-    return run("train.py", *overrides, cwd=cwd)
+def train(*overrides, cwd, **options):
+    return run("train.py", *overrides, cwd=cwd, **options)
 
 
 def result(run):

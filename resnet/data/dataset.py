@@ -226,14 +226,15 @@ def _held(parts, class_names, memory, folder):
 
 
 def _streamed(parts, memory, folder):
-    """Whether the images are to be in shards; where that is for their size to say, it is logged."""
+    """Whether the images are to be in shards; where that is for their size to say, streaming is logged."""
     if memory != "auto":
         return memory == "streamed"
     needed = sum(len(part) * int(np.prod(part.image_shape)) for part in parts)
     available = available_memory()
     streamed = COPIES * needed > available
-    how = f"streamed from {folder}" if streamed else "held in memory"
-    log.info("images of %.3g GB, with %.3g GB available, are %s", needed / 1e9, available / 1e9, how)
+    if streamed:
+        held = f"images of {needed / 1e9:.3g} GB, with {available / 1e9:.3g} GB available"
+        log.info("%s, are streamed from %s", held, folder)
     return streamed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import keras
@@ -78,8 +79,12 @@ def import_targets(config: Mapping[str, Any]) -> None:
             ) from error
 
 
-def read_image(path: str | Path, shape: Sequence[int], data: Mapping[str, Any]) -> np.ndarray:
+def read_image(
+    path: str | Path, shape: Sequence[int], data: Mapping[str, Any] = MappingProxyType({})
+) -> np.ndarray:
     """The picture at `path` as uint8 `(H, W, C)` of `shape`, read as test pictures by a run's node `data`.
+
+    Without one it is cropped to its middle.
 
     Raises UserError for what is not a picture.
     """
