@@ -57,7 +57,7 @@ def command(main: Callable[[], Any]) -> None:
     if "--version" in sys.argv[1:]:  # Hydra would tell its own
         print(program_help.version())
         return
-    OmegaConf.register_new_resolver("groups", program_help.groups, replace=True)
+    program_help.prepare(sys.argv[1:])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
     # What lies beside the command is found wherever that is installed, and by launchers' processes too.
     home = str(Path(inspect.unwrap(main).__code__.co_filename).parent)

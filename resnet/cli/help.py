@@ -6,11 +6,21 @@ from textwrap import fill
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
+from omegaconf import OmegaConf
 
 from resnet import __version__
 from resnet.process import versions
 
 WIDTH = 110
+
+
+def prepare(arguments: list[str]) -> None:
+    """Make `${groups:}` stand for `groups` in a text of help; where none is asked for, for nothing.
+
+    Hydra looks at the text whenever it starts, and reading all options takes a second.
+    """
+    asked = {"--help", "-h"}.intersection(arguments)
+    OmegaConf.register_new_resolver("groups", groups if asked else lambda *_: "", replace=True)
 
 
 def groups(*others: str) -> str:

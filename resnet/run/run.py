@@ -57,6 +57,8 @@ class Run:
     allowed, and where the workers' configurations differ.
     """
 
+    entered = False  # one by this process
+
     def __init__(
         self,
         directory: str | Path,
@@ -94,7 +96,9 @@ class Run:
         return values
 
     def __enter__(self) -> Run:
-        forget_peak_memory()
+        if Run.entered:  # a job of a sweep: what earlier ones held does not count; looking for it takes time
+            forget_peak_memory()
+        Run.entered = True
         try:
             if self.chief:
                 self._hold()
