@@ -80,7 +80,7 @@ def _left_in_groups():
                 with suppress(OSError, ValueError, StopIteration):  # no limit is "max", no number
                     lines = (folder / "memory.stat").read_text("ascii").splitlines()
                     cached = next(int(n.split()[1]) for n in lines if n.startswith("inactive_file "))
-                    left = int((folder / limit).read_text()) - int((folder / usage).read_text())
+                    left = int((folder / limit).read_text("ascii")) - int((folder / usage).read_text("ascii"))
                     yield left + cached
 
 

@@ -66,7 +66,7 @@ class Trials:
         """The Trial of a batch, or None where it does not fit. Raises UserError for what else went wrong."""
         arguments = [sys.executable, "-m", __name__, str(batch), str(self.threads or 0)]
         pipe, nothing = subprocess.PIPE, subprocess.DEVNULL  # how TensorFlow dies is not for the reader
-        with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=nothing, text=True) as process:
+        with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=nothing, encoding="utf-8") as process:
             assert process.stdin and process.stdout
             try:
                 with process.stdin as given:
@@ -125,7 +125,7 @@ def _main(batch, threads):
     """
     with suppress(OSError):
         OOM_SCORE.write_text("1000", "ascii")  # proc(5): of all processes the system is to end this one
-    answer = os.fdopen(os.dup(1), "w")
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the summary and the log
     try:
         said = _trial(OmegaConf.create(sys.stdin.read()), threads, batch)._asdict()
