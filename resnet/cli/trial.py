@@ -66,7 +66,9 @@ class Trials:
         """The Trial of a batch, or None where it does not fit. Raises UserError for what else went wrong."""
         arguments = [sys.executable, "-m", __name__, str(batch), str(self.threads or 0)]
         pipe, nothing = subprocess.PIPE, subprocess.DEVNULL  # how TensorFlow dies is not for the reader
-        with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=nothing, encoding="utf-8") as process:
+        with subprocess.Popen(
+            arguments, stdin=pipe, stdout=pipe, stderr=nothing, encoding="utf-8"
+        ) as process:
             assert process.stdin and process.stdout
             try:
                 with process.stdin as given:
