@@ -244,8 +244,8 @@ class LogFile(logging.FileHandler):
 
 
 def _is_users(error):
-    if isinstance(error, ValueError) and _raised_in(error) in ("hydra", "omegaconf", "optuna"):
-        return True  # as for model=1, where Hydra itself expects a word
+    if isinstance(error, ValueError | TypeError) and _raised_in(error) in ("hydra", "omegaconf", "optuna"):
+        return True  # as for model=1 and augmentation=[1], where Hydra itself expects words
     if isinstance(
         error, ConfigError | HydraException | OmegaConfBaseException | OSError | MemoryError | RecursionError
     ):
@@ -278,7 +278,7 @@ def _explain(error):
         return f"{cause.full_key}: there is no key {key}; {hint}"
     if isinstance(error, MissingConfigException):
         text = re.sub(r"\n\t_\w+", "", str(error))  # what options share is none itself
-        return text.split("\nConfig search path")[0].replace("\n\n", "; ").replace("\n\t", " ")
+        return text.split("\nConfig search path")[0].strip().replace("\n\n", "; ").replace("\n\t", " ")
     if isinstance(error, InstantiationException) and (line := building.explain(error)):
         return line
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
@@ -289,4 +289,5 @@ def _explain(error):
         return f"{error.filename}: {error.strerror}"
     text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
     clear = isinstance(error, ConfigError | HydraException | OmegaConfBaseException)
-    return text if clear or not isinstance(error, ValueError) else f"{' '.join(sys.argv[1:])}: {text}"
+    named = clear or not isinstance(error, ValueError | TypeError)
+    return text if named else f"{' '.join(sys.argv[1:])}: {text}"
