@@ -26,6 +26,7 @@ import numpy as np
 from resnet.data import archive
 from resnet.data.checksum import combined
 from resnet.data.encoded import Encoded, Findings, Reader
+from resnet.data.equality import digest
 from resnet.data.labelled import Labelled
 from resnet.errors import UserError
 from resnet.files import replacing, writing
@@ -207,9 +208,9 @@ def _write_shard(encoded, path, numbers, reader):
     hashes, crcs = np.zeros(len(numbers), "<u8"), np.zeros(len(numbers), "<u4")
 
     def take(row, image):
-        images[row], pixels = image, np.ascontiguousarray(image).data
-        hashes[row] = int.from_bytes(hashlib.blake2b(pixels, digest_size=8).digest(), "little")
-        crcs[row] = zlib.crc32(pixels)
+        images[row] = image
+        hashes[row] = int.from_bytes(digest(image), "little")
+        crcs[row] = zlib.crc32(np.ascontiguousarray(image).data)
 
     found = reader.read(encoded, numbers, take)
     if found.unreadable and not encoded.skip_unreadable:

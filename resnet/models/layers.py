@@ -106,9 +106,15 @@ def synchronize(model: keras.Model) -> None:
 
 def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     """Every batch normalisation of `model`, those of looped stages among them: one for all of its blocks."""
-    groups = [layer.block.layers if isinstance(layer, Repeat) else [layer] for layer in model.layers]
-    norms = keras.layers.BatchNormalization
-    return [layer for group in groups for layer in group if isinstance(layer, norms)]
+    return [
+        layer for layer in with_looped(model.layers) if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+
+
+def with_looped(layers: Sequence[keras.Layer]) -> list[keras.Layer]:
+    """The layers, but in place of a looped stage those of its blocks: one for all of them."""
+    groups = [layer.block.layers if isinstance(layer, Repeat) else [layer] for layer in layers]
+    return [layer for group in groups for layer in group]
 
 
 def _replicas():

@@ -8,7 +8,7 @@ import keras
 
 from resnet.errors import UserError
 from resnet.models import names
-from resnet.models.layers import Repeat
+from resnet.models.layers import with_looped
 
 ALL_BUT_HEAD = "all_but_head"
 
@@ -52,6 +52,4 @@ class Freeze:
                     f"freeze.parts: {model.name} has no {part}; it has {', '.join(known) or 'no stages'}"
                 )
         wanted = set(self.parts) | (set(found) - {names.HEAD} if ALL_BUT_HEAD in self.parts else set())
-        frozen = [layer for layer in model.layers if parts.get(layer.name) in wanted]
-        groups = [layer.block.layers if isinstance(layer, Repeat) else [layer] for layer in frozen]
-        return [layer for group in groups for layer in group]
+        return with_looped([layer for layer in model.layers if parts.get(layer.name) in wanted])
