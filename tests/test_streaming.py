@@ -191,7 +191,8 @@ def test_memory_decides(pictures, tmp_path, monkeypatch, caplog, available, kind
     # 90 x 32 x 32 x 3 bytes
     options = FOLDER | {"image_size": 32, "memory": "auto", "shards": str(tmp_path / "shards")}
     assert isinstance(image_folder(str(pictures), **options).train, kind)
-    assert f"images of 0.000276 GB, with {available / 1e9:.3g} GB available, are " in caplog.text
+    said = f"images of 0.000276 GB, with {available / 1e9:.3g} GB available, are streamed" in caplog.text
+    assert said == (kind is Sharded)
 
 
 def test_a_disk_without_room(pictures, tmp_path, monkeypatch):
