@@ -39,7 +39,7 @@ class Logger(Callback):
     def __init__(self, log_model: bool = False) -> None:
         super().__init__()
         self.log_model = log_model
-        self.id: str | None = None
+        self.id: Any = None  # a name once begun
         self.sent = 0  # epochs
         self._begun = self._silent = False
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from resnet.errors import UserError
 from resnet.run.callbacks.logger import Logger
 
 # Seconds to wait at the beginning and at the end, when it sends what it has written beside the run.
-PATIENCE = {"init_timeout": 30.0, "finish_timeout": 60.0, "finish_timeout_raises": True}
+PATIENCE: dict[str, Any] = {"init_timeout": 30.0, "finish_timeout": 60.0, "finish_timeout_raises": True}
 
 
 class Wandb(Logger):
@@ -31,7 +31,7 @@ class Wandb(Logger):
         self,
         project: str = "resnet",
         entity: str | None = None,
-        mode: str = "online",
+        mode: Literal["online", "offline", "disabled"] = "online",
         log_model: bool = False,
     ) -> None:
         super().__init__(log_model)
