@@ -31,6 +31,7 @@ def verify(config: DictConfig) -> None:
     trainer = trainer_of(recorded, said.circumstances.threads)
     if (here := trainer.strategy.num_replicas_in_sync) != (there := said.circumstances.replicas):
         raise UserError(f"run={run}: {there} replicas trained it, and here are {here}")
+    trainer.planned_steps = said.planned_steps
     parts = parts_of(recorded, trainer)
     if parts["dataset"].train.checksum != said.images:
         raise UserError(f"run={run}: other: the training images are not the run's")

@@ -86,6 +86,6 @@ def fit(
         return trainer
     run.resume(trainer)
     run.describe(trainer)
-    trainer.fit(run.attach(named(callbacks)))
+    trainer.fit(run.attach(named(callbacks)), run.launched)
     run.finish(trainer)
     return trainer

@@ -250,7 +250,7 @@ ELSEWHERE: dict[str, dict[str, Any]] = {
     "resnet.training.losses.bootstrapped": {"beta": Factor},
     "resnet.training.losses.symmetric": {"beta": NotNegative},
     "resnet.training.schedules.Plateau": {"factor": Fraction},
-    "resnet.training.trainer.Trainer": {"epochs": Count},
+    "resnet.training.trainer.Trainer": {"epochs": Count, "minutes": Positive | None},
 }
 
 # Whose values hold dicts that build nothing.

@@ -39,6 +39,7 @@ class Receipt(BaseModel):
     weights_before: str
     weights_after: str
     images: int
+    planned_steps: Annotated[int, Field(ge=1)] | None = None
     circumstances: Circumstances
 
 

@@ -108,6 +108,17 @@ class Warmup:
         return self.schedule(epoch) * (self.factor + (1 - self.factor) * risen)
 
 
+class Stretched:
+    """Another schedule, run through `speed` times as fast."""
+
+    def __init__(self, schedule: Schedule, speed: float) -> None:
+        self.schedule, self.speed = schedule, speed
+
+    def __call__(self, epoch: float) -> float:
+        """Multiplier at `epoch` (float, counted from 0)."""
+        return self.schedule(epoch * self.speed)
+
+
 class Plateau:
     """Multiplies its factor down when the watched loss stops falling (keras.callbacks.ReduceLROnPlateau).
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -21,13 +23,13 @@ from resnet.errors import UserError
 from resnet.models.layers import synchronize
 from resnet.rules import adaptive_has_a_radius
 from resnet.run.epoch_record import keras_logs, record
-from resnet.training import callback_memory
+from resnet.training import budget, callback_memory
 from resnet.training.distribution import everyone, is_chief, single
 from resnet.training.environment import precision_in_force
 from resnet.training.freezing import Freeze
 from resnet.training.losses import AnyLoss, cross_entropy, loss_of
 from resnet.training.metrics import Metric
-from resnet.training.schedules import Constant, Plateau, Schedule
+from resnet.training.schedules import Constant, Plateau, Schedule, Stretched
 from resnet.training.sharpness import SAM
 from resnet.training.steps import Steps
 from resnet.training.weights import final_weights, measure_batch_norm
@@ -50,6 +52,9 @@ class Trainer:
 
     Args:
         epochs: epochs to train.
+        minutes: the time that the training has in place of `epochs`, from its launch to its last figure, or
+            None. Some steps are tried first, and undone; then it is known how many there is time for, and the
+            schedule, which is made for `epochs`, is fitted to them.
         batch_size: images per step, over all replicas.
         max_steps: stop after so many steps, or None.
         watch: what plateau, best weights and early stopping go by, after each epoch: the `validation`
@@ -78,6 +83,7 @@ class Trainer:
     def __init__(
         self,
         epochs: int = 200,
+        minutes: float | None = None,
         batch_size: int = 32,
         max_steps: int | None = None,
         watch: str = "validation",
@@ -96,6 +102,8 @@ class Trainer:
         seed: int = 0,
     ) -> None:
         self.epochs, self.batch_size, self.max_steps = epochs, batch_size, max_steps
+        self.minutes = minutes
+        self.planned_steps: int | None = None  # by `fit`, unless it is known before
         self.watch, self.final_weights, self.average_from = watch, final_weights, average_from
         self.ema_decay, self.accumulate_steps = ema_decay, accumulate_steps
         adaptive_has_a_radius(sam_rho, sam_adaptive)
@@ -193,8 +201,10 @@ class Trainer:
         self.callbacks: dict[str, keras.callbacks.Callback] = {}
         self._remembered: dict[str, dict[str, Any]] = {}
 
-    def fit(self, callbacks: Callbacks = ()) -> list[dict[str, Any]]:
+    def fit(self, callbacks: Callbacks = (), launched: float | None = None) -> list[dict[str, Any]]:
         """Train to the last epoch, then give the model its final weights; returns `history`.
+
+        `launched` is when the `minutes` began, in seconds since the epoch; None for now.
 
         `history` holds a record for each epoch, see `run.epoch_record`. Callbacks are those of Keras, in a
         list or by name. `on_train_batch_end` comes after each call, which holds up to 16 steps; a callback
@@ -206,10 +216,15 @@ class Trainer:
         rate that one assigns to `model.optimizer.learning_rate` is honoured: from then on the rate is
         schedule x plateau x what it made of it.
         """
+        launched = launched or time.time()
         self.callbacks = named(callbacks)
         self._trace()
         self.model.optimizer = self.optimizer
         self.model.stop_training = self.stopped
+        if self.minutes is not None and self.planned_steps is None:
+            self.planned_steps = self._steps_within(launched + 60 * self.minutes)
+        if self.planned_steps is not None:
+            self._fit_schedule_to(self.planned_steps)
         called = keras.callbacks.CallbackList(
             list(self.callbacks.values()), model=self.model, epochs=self.epochs, steps=self.steps_per_epoch
         )
@@ -236,6 +251,8 @@ class Trainer:
             "history": self.history,
             "data": self.dataset.train.checksum,
             "test_looks": self.test_looks,
+            "minutes": self.minutes,
+            "planned_steps": self.planned_steps,
             "stopped": bool(self.stopped or self.model.stop_training),
             "callback_factor": self.callback_factor,
         }
@@ -252,8 +269,8 @@ class Trainer:
     def restore(self, arrays: Mapping[str, np.ndarray], progress: Mapping[str, Any]) -> None:
         """Continue from what `state` gave.
 
-        Raises UserError for the state of another version, network or optimizer, and for one inside an
-        epoch of another number of steps.
+        Raises UserError for the state of another version, network or optimizer, for one inside an epoch of
+        another number of steps, and for other `minutes`.
         """
         if progress.get("format") != FORMAT:
             raise UserError("the checkpoint is of another version of this program, which can go on with it")
@@ -265,6 +282,7 @@ class Trainer:
         if kinds[0] != kinds[1]:
             raise UserError("the checkpoint holds another network or optimizer than the configuration")
         self._rebase(progress)
+        self._keep_plan(progress)
         for name, variable in variables.items():
             if name in arrays:  # a metric that is new has nothing to go on from
                 variable.assign(arrays[name])
@@ -292,9 +310,7 @@ class Trainer:
 
         Raises UserError if the loss is not finite.
         """
-        if split is not self._evaluated:
-            self._evaluated, self._evaluation_feed = split, feed(split, self.strategy)
-            self._evaluate_batch = self.steps.evaluation(self._evaluation_feed)
+        self._trace_evaluation(split)
         self.test_looks += split is self.dataset.test
         self.steps.reset_metrics()
         numbers = np.arange(len(split), dtype=np.int32)[None]
@@ -407,6 +423,78 @@ class Trainer:
         outcomes = any(getattr(callback, "needs_outcomes", False) for callback in self.callbacks.values())
         self._train_steps = self.steps.training(self._feed, self.weights.after_step, outcomes)
         self._evaluated = None
+
+    def _trace_evaluation(self, split):
+        if split is not self._evaluated:
+            self._evaluated, self._evaluation_feed = split, feed(split, self.strategy)
+            self._evaluate_batch = self.steps.evaluation(self._evaluation_feed)
+
+    def _steps_within(self, end):
+        """How many steps can be trained before `end`, in seconds since the epoch, as far as can be seen."""
+        before = {name: np.array(variable) for name, variable in self._variables().items()}
+        weights, looks, most = copy.deepcopy(self.weights.state()), self.test_looks, self.max_steps
+        self.max_steps = None
+        pace = self._pace(min(budget.LONGEST, budget.SHARE * (end - time.time())))
+        for name, variable in self._variables().items():
+            variable.assign(before[name])
+        self.weights.restore(weights)
+        self.step = self.epoch_start = 0
+        self.test_looks, self.max_steps, self.first_step_at = looks, most, None
+        left = min(everyone(self.strategy, end - time.time()))
+        steps = budget.steps_within(left, pace, self.steps_per_epoch)
+        log.info(
+            "%g minutes hold %d steps, %.1f epochs, to which the schedule of %d epochs is fitted",
+            *(self.minutes, steps, steps / self.steps_per_epoch, self.epochs),
+        )
+        return steps
+
+    def _pace(self, seconds):
+        """The `budget.Pace` of steps that are trained for so many seconds, and of an evaluation."""
+        silent, calls = keras.callbacks.CallbackList(), self._endless_calls()
+        self._assign_rate(0.0)
+        indices, block = next(calls)
+        self._train_call(indices, block, silent)  # which is compiled now
+        first, started, passed = self.step, time.perf_counter(), 0.0
+        while not passed or passed < seconds:
+            indices, block = next(calls)
+            self._train_call(indices, block, silent)
+            self._agree_on_next_call()
+            passed = max(everyone(self.strategy, time.perf_counter() - started))
+        step, parts, epoch = passed / (self.step - first), self.dataset.parts, 0.0
+        image = step / self.batch_size / 3  # without the backward pass
+        if self.watched:
+            self._trace_evaluation(parts[self.watched])
+            started = time.perf_counter()
+            self.evaluate(parts[self.watched])
+            epoch = max(everyone(self.strategy, time.perf_counter() - started))
+            image = epoch / len(parts[self.watched])
+        seen = sum(2 * len(part) for name, part in parts.items() if name != "train")
+        measures = self.final_weights in ("average", "ema") or _averages(self.optimizer)
+        return budget.Pace(step, epoch, image * (seen + measures * len(parts["train"])))
+
+    def _endless_calls(self):
+        while True:
+            yield from with_blocks(self._feed, self._calls(0))
+            self.epoch_start = self.step
+
+    def _fit_schedule_to(self, steps):
+        """Train so many steps in all, under the curve that was meant for `epochs`."""
+        planned = steps / self.steps_per_epoch
+        self.schedule = Stretched(self.schedule, self.epochs / planned)
+        self.epochs = math.ceil(planned)
+        self.max_steps = min(steps, self.max_steps or steps)
+
+    def _keep_plan(self, progress):
+        """Train as many steps as were planned when the training began."""
+        planned = progress["planned_steps"]
+        if self.minutes is not None and self.minutes != progress["minutes"]:
+            raise UserError(
+                f"trainer.minutes={self.minutes:g}, it was {progress['minutes']}: the time of a training is "
+                "said at its beginning\ngive the same, or trainer.minutes=null and trainer.epochs"
+            )
+        if self.minutes is None and planned:
+            log.warning("the %d steps planned for %g minutes hold no longer", planned, progress["minutes"])
+        self.planned_steps = None if self.minutes is None else planned
 
     def _train_call(self, indices, block, callbacks):
         """Train the steps whose images `indices` `(S, B)` names; gives what was measured so far."""

@@ -57,6 +57,7 @@ class Receipt(Callback):
             "weights_before": self.before,
             "weights_after": self.after,
             "images": self.trainer.dataset.train.checksum,
+            "planned_steps": self.trainer.planned_steps,
             "circumstances": {
                 "deterministic": self.trainer.deterministic,
                 **circumstances(self.trainer.strategy),
