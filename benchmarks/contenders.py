@@ -1,5 +1,6 @@
 """Who is measured by throughput.py. Each trains without end, and says after each step what it did."""
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -9,40 +10,52 @@ SIZE = 2048
 
 
 class Network(NamedTuple):
-    """One network of this project with its batch size."""
+    """One network of this project with its batch size, and the size of the pictures it is for."""
 
+    title: str
     family: str
-    depth: int
     batch: int
-
-    @property
-    def title(self):
-        version = self.family.removeprefix("resnet_")
-        return f"ResNet-{self.depth} {version}, batch {self.batch}"
+    options: dict
+    size: int = 32
 
     def build(self, stage="looped"):
         from resnet import models
 
-        return getattr(models, self.family)((32, 32, 3), 10, depth=self.depth, stage=stage)
+        return getattr(models, self.family)((self.size, self.size, 3), 10, stage=stage, **self.options)
 
     def flops(self):
-        """Of a training step, an image: those of the forward pass three times."""
-        layers = [layer for layer in self.build("unrolled").layers if hasattr(layer, "kernel")]
-        products = (layer.kernel.shape.num_elements() * pixels(layer.output.shape) for layer in layers)
-        return 3 * 2 * sum(products)
+        """Of a training step, an image."""
+        from resnet.models.cost import training_flops
+
+        return training_flops(self.build())
 
 
-def pixels(shape):
-    return shape[1] * shape[2] if len(shape) == 4 else 1
+NETWORKS = {
+    "resnet20": Network("ResNet-20 v1", "resnet_v1", 128, {"depth": 20}),
+    "resnet110": Network("ResNet-110 v2", "resnet_v2", 64, {"depth": 110}),
+    "resnet18": Network("ResNet-18, CIFAR stem", "resnet_imagenet", 128, {"depth": 18, "stem": "cifar"}),
+    "wrn16": Network("WRN-16-8", "wide_resnet", 128, {"depth": 16, "width": 8}),
+    "resnet50": Network("ResNet-50, 64 pixels", "resnet_imagenet", 64, {"depth": 50}, 64),
+}
 
 
-NETWORKS = {"resnet20": Network("resnet_v1", 20, 128), "resnet110": Network("resnet_v2", 110, 64)}
-
-
-def load(directory, validation_split=0.0):
+def load(network, directory, validation_split=0.0):
+    """CIFAR-10; for larger pictures a part of it, each pixel repeated."""
     from resnet.data import cifar10
+    from resnet.data.dataset import Split
+    from resnet.data.normalization import measure
 
-    return cifar10(directory, validation_split=validation_split, seed=1)
+    repeats = network.size // 32
+    dataset = cifar10(
+        directory, validation_split=validation_split, seed=1, train_size=None if repeats == 1 else 10_000
+    )
+    if repeats == 1:
+        return dataset
+    larger = {
+        name: Split(part.images.repeat(repeats, 1).repeat(repeats, 2), part.labels)
+        for name, part in dataset.parts.items()
+    }
+    return replace(dataset, **larger, normalization=measure(larger["train"], "pixel_mean"))
 
 
 def product(network, precision, directory, step_done):
@@ -66,12 +79,12 @@ def bare(network, precision, directory, step_done):
     from resnet.training.trainer import STEPS_PER_CALL
 
     prepare(precision=precision)
-    dataset, model, optimizer = load(directory), network.build(), Adam(1e-3)
+    dataset, model, optimizer = load(network, directory), network.build(), Adam(1e-3)
     optimizer.build(model.trainable_variables)
     images = tf.constant(dataset.normalization(dataset.train.images[: network.batch].astype("float32")))
     labels = tf.constant(dataset.train.labels[: network.batch])
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    steps = max(1, STEPS_PER_CALL * 20 // network.depth)
+    steps = max(1, int(STEPS_PER_CALL * 2.6e8 / network.flops()))
 
     @tf.function(jit_compile=False)
     def train():
@@ -103,7 +116,7 @@ def trainer(network, precision, directory, step_done, strategy="single"):
             self.done = self.trainer.step
 
     resnet.prepare(precision=precision)
-    dataset = load(directory, validation_split=0.1)
+    dataset = load(network, directory, validation_split=0.1)
     training = resnet.Trainer(
         batch_size=network.batch,
         precision=precision,
@@ -137,7 +150,7 @@ def stock(network, precision, directory, step_done):
     from resnet import prepare
 
     prepare(precision=precision)
-    dataset = load(directory)
+    dataset = load(network, directory)
     with stock_layers():
         model = network.build("unrolled")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -155,8 +168,8 @@ def pytorch(network, precision, directory, step_done, compiled=False):
     """The same network, loss, optimizer and augmentation in PyTorch, channels last."""
     from benchmarks import pytorch
 
-    dataset = load(directory)
-    model = getattr(pytorch, network.family)(network.depth)
+    dataset = load(network, directory)
+    model = getattr(pytorch, network.family)(**network.options)
     pytorch.train(
         model,
         dataset.train.images,

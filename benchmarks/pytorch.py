@@ -8,10 +8,11 @@ STAGES = (16, 32, 64)
 L2 = 1e-4
 
 
-def conv(inputs, filters, size, stride=1):
-    layer = nn.Conv2d(inputs, filters, size, stride, padding=size // 2)
+def conv(inputs, filters, size, stride=1, bias=True):
+    layer = nn.Conv2d(inputs, filters, size, stride, padding=size // 2, bias=bias)
     nn.init.kaiming_normal_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    if bias:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -57,6 +58,73 @@ class Bottleneck(nn.Module):
 
     def forward(self, x):
         return self.residual(x) + self.shortcut(x)
+
+
+def norm_relu(channels):
+    return norm(channels), nn.ReLU(inplace=True)
+
+
+class Residual(nn.Module):
+    """A normalised branch beside a normalised projection, where one is needed, and ReLU after their sum."""
+
+    def __init__(self, branch, inputs, outputs, stride):
+        super().__init__()
+        self.branch = nn.Sequential(*branch)
+        same = stride == 1 and inputs == outputs
+        projected = [] if same else [conv(inputs, outputs, 1, stride, bias=False), norm(outputs)]
+        self.shortcut = nn.Sequential(*projected)
+
+    def forward(self, x):
+        return functional.relu(self.branch(x) + self.shortcut(x), inplace=True)
+
+
+def basic(inputs, filters, stride):
+    first, second = conv(inputs, filters, 3, stride, bias=False), conv(filters, filters, 3, bias=False)
+    return [first, *norm_relu(filters), second, norm(filters)]
+
+
+def bottleneck(inputs, filters, stride):
+    first, second = conv(inputs, filters, 1, bias=False), conv(filters, filters, 3, stride, bias=False)
+    last = conv(filters, 4 * filters, 1, bias=False)
+    return [first, *norm_relu(filters), second, *norm_relu(filters), last, norm(4 * filters)]
+
+
+IMAGENET = {18: ((2, 2, 2, 2), basic, 1), 50: ((3, 4, 6, 3), bottleneck, 4)}
+
+
+def resnet_imagenet(depth, stem="imagenet", classes=10):
+    counts, branch, expansion = IMAGENET[depth]
+    first = [conv(3, 64, 7, 2, bias=False), *norm_relu(64), nn.MaxPool2d(3, 2, 1)]
+    layers, channels = first if stem == "imagenet" else [conv(3, 64, 3, bias=False), *norm_relu(64)], 64
+    for stage, count in enumerate(counts):
+        filters = 64 * 2**stage
+        for block in range(count):
+            stride, outputs = 2 if stage and not block else 1, expansion * filters
+            layers.append(Residual(branch(channels, filters, stride), channels, outputs, stride))
+            channels = outputs
+    return nn.Sequential(*layers, *head(channels, classes))
+
+
+class WideBlock(nn.Module):
+    def __init__(self, inputs, filters, stride):
+        super().__init__()
+        self.first = nn.Sequential(*norm_relu(inputs))
+        convs = conv(inputs, filters, 3, stride, bias=False), conv(filters, filters, 3, bias=False)
+        self.residual = nn.Sequential(convs[0], *norm_relu(filters), convs[1])
+        self.shortcut = None if inputs == filters else conv(inputs, filters, 1, stride, bias=False)
+
+    def forward(self, x):
+        y = self.first(x)
+        return self.residual(y) + (x if self.shortcut is None else self.shortcut(y))
+
+
+def wide_resnet(depth, width, classes=10):
+    layers, channels = [conv(3, 16, 3, bias=False)], 16
+    for stage, filters in enumerate(STAGES):
+        for block in range((depth - 4) // 6):
+            layers.append(WideBlock(channels, filters * width, 2 if stage and not block else 1))
+            channels = filters * width
+    return nn.Sequential(*layers, *norm_relu(channels), *head(channels, classes))
 
 
 def head(channels, classes):

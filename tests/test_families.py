@@ -14,6 +14,7 @@ from resnet.models import (
     densenet_imagenet,
     highway,
     layers,
+    resnet9,
     resnet_imagenet,
     resnet_v1,
     resnet_v2,
@@ -32,6 +33,7 @@ from tests.test_models import gradients, trainable
 
 FIXUP = {"residual": "fixup", "norm": "none"}
 NORMALIZER_FREE = {"residual": "normalizer_free", "norm": "none", "shortcut": "pooled"}
+WHITENABLE = {"stem_filters": 24, "stem_size": 2, "stem_norm": False}
 RS = {"stem": "deep_strided", "shortcut": "pooled", "attention": "se", "attention_reduction": 4}
 
 
@@ -48,6 +50,7 @@ RS = {"stem": "deep_strided", "shortcut": "pooled", "attention": "se", "attentio
         (resnet_imagenet, {"depth": 34, "version": 2, "stem": "cifar"}, 21_280_330),
         (densenet, {"depth": 40, "bottleneck": False, "compression": 1.0}, 1_019_722),
         (densenet, {"depth": 100}, 769_162),
+        (resnet9, {}, 6_573_120),
     ],
 )
 def test_parameters_for_cifar_are_the_published(family, options, parameters):
@@ -117,6 +120,16 @@ UNLOOPED = {
     "resnet-rs": (resnet_imagenet, {"depth": 50, **RS}),
     "densenet": (densenet, {"depth": 22, "dropout": 0.2}),
     "vgg": (vgg, {"depth": 11, "norm": "none", "activation": "silu"}),
+    "resnet9": (
+        resnet9,
+        {
+            "filters": (8, 12, 12),
+            "branches": (1, 0, 2),
+            "stem_filters": 24,
+            "stem_size": 2,
+            "stem_norm": False,
+        },
+    ),
 }
 SLOW = ("layer norm", "fixup", "highway", "resnet-rs", "vgg")
 SHAPE = (12, 12, 3)  # of `gradients`
@@ -363,6 +376,8 @@ def test_resnet_d_pools_before_it_projects():
         (lambda: resnet_v1((8, 8, 3), 5, norm="instance"), "norm is batch or group"),
         (lambda: resnet_v1((8, 8, 3), 5, attention="eca"), "attention is none or se"),
         (lambda: convnext((8, 8, 3), 5, size="huge"), "size is atto or"),
+        (lambda: resnet9((32, 32, 3), 5, branches=(1, 1)), "3 stages have filters, and 2 have a branch"),
+        (lambda: resnet9((7, 8, 3), 5), "3 stages, .* are too many"),
         (lambda: resnet_v1((8, 8, 3), 5, residual="fixup"), "residual=fixup needs norm=none"),
         (lambda: resnext((8, 8, 3), 5, **NORMALIZER_FREE), "normalizer_free needs pre-activation"),
         (lambda: wide_resnet((8, 8, 3), 5, residual="lesioned"), "residual is standard or"),

@@ -13,7 +13,7 @@ import tensorflow as tf
 import resnet
 from resnet.data import Preprocessing, synthetic
 from resnet.errors import UserError
-from resnet.models import resnet_imagenet, resnet_v1, resnet_v2, unstack, vgg
+from resnet.models import resnet9, resnet_imagenet, resnet_v1, resnet_v2, unstack, vgg
 from resnet.run.callbacks import Checkpoints
 from resnet.run.checkpoints import newest
 from tests.test_applications import randomized
@@ -317,3 +317,24 @@ def test_a_pickle_is_refused_with_the_cure(tmp_path):
     (tmp_path / "resnet18.pth").write_bytes(b"\x80\x05")
     with pytest.raises(UserError, match="a PyTorch checkpoint is a pickle\n.*safetensors.torch.save_file"):
         resnet.init.torch(str(tmp_path / "resnet18.pth"))(network(data()), data())
+
+
+@pytest.mark.parametrize("stem_filters", [24, 7])
+def test_whitened_filters_see_uncorrelated_values_of_one_variance(stem_filters):
+    dataset = data()
+    options = {"filters": (4, 4, 4), "branches": (0, 0, 0), "stem_filters": stem_filters, "stem_size": 2}
+    model = resnet9(dataset.image_shape, 3, **options)
+    resnet.init.whitened(epsilon=0.0)(model, dataset)
+    kernel = model.get_layer("stem_conv").kernel
+    half = -(-stem_filters // 2)
+    np.testing.assert_array_equal(kernel[..., half:], -kernel[..., : stem_filters - half])
+    images = dataset.normalization(dataset.train.images.astype("float32"))
+    seen = tf.reshape(tf.nn.conv2d(images, kernel[..., :half], 1, "VALID"), (-1, half))
+    moments = tf.matmul(seen, seen, transpose_a=True) / len(seen)
+    np.testing.assert_allclose(moments, np.eye(half), atol=1e-3)
+
+
+def test_more_filters_than_there_are_components():
+    dataset = data()
+    with pytest.raises(UserError, match="stem_conv has 64 filters, .* give at most 54"):
+        resnet.init.whitened()(resnet9(dataset.image_shape, 3, filters=(4, 4, 4)), dataset)

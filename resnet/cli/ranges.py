@@ -69,6 +69,10 @@ RANGES: dict[str, Any] = {
     # of models
     "depth": Count,
     "filters": Annotated[list[Count], Field(min_length=3, max_length=3)],
+    "branches": Annotated[list[Natural], Field(min_length=3, max_length=3)],
+    "stem_filters": Count,
+    "stem_size": Count,
+    "stem_norm": bool,
     "out_filters": Annotated[list[Count], Field(min_length=3, max_length=3)],
     "strides": Annotated[list[Count], Field(min_length=4, max_length=4)],
     "version": Literal[1, 2],

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from resnet.data.cuts import draw
 from resnet.data.dataset import Dataset, Split, make_dataset, source
+from resnet.errors import UserError
 
-SIZE = 32
+SIZE, GREYS = 32, 16
 TEST_IMAGES = 360
 
 
 @source
 def digits(**options: Any) -> Dataset:
-    """The UCI test digits (Alpaydin and Kaynak 1998), 8x8 resized to 32x32x3; a fifth is for testing."""
-    from sklearn.datasets import load_digits  # other data need not wait for it
-    from sklearn.model_selection import train_test_split
+    """The UCI test digits (Alpaydin and Kaynak 1998), 8x8 resized to 32x32x3; a fifth is for testing.
 
-    source = load_digits()
-    images = np.stack([_resize(image) for image in source.images])
-    labels = source.target.astype(np.int32)
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=TEST_IMAGES, stratify=labels, random_state=0
-    )
-    everything = Split(images, labels)
-    names = [str(name) for name in source.target_names]
+    Raises UserError where scikit-learn has no file of them.
+    """
+    rows = np.loadtxt(_file(), np.int32, delimiter=",")
+    images, labels = np.stack([_resize(row.reshape(8, 8)) for row in rows[:, :-1]]), rows[:, -1]
+    train = np.sort(draw(labels, len(labels) - TEST_IMAGES, 0))
+    test = np.delete(np.arange(len(labels)), train)
+    everything, names = Split(images, labels), list("0123456789")
     return make_dataset(everything.take(train), everything.take(test), names, **options)
 
 
+def _file():
+    """That of scikit-learn, whose import would take longer than all else before a training."""
+    package = find_spec("sklearn")
+    folders = package.submodule_search_locations if package else None
+    path = Path(folders[0]) / "datasets" / "data" / "digits.csv.gz" if folders else None
+    if path is None or not path.exists():
+        raise UserError(
+            "data=digits: they come with scikit-learn, which is not there: pip install scikit-learn"
+        )
+    return path
+
+
 def _resize(image):
-    picture = Image.fromarray((image * (255 / 16)).astype(np.uint8))
+    picture = Image.fromarray((image * (255 / GREYS)).astype(np.uint8))
     return np.asarray(picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC).convert("RGB"))

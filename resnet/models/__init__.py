@@ -4,6 +4,7 @@ from resnet.models.densenet import densenet, densenet_imagenet
 from resnet.models.highway import highway
 from resnet.models.imagenet import plain_imagenet, resnet_imagenet
 from resnet.models.resnet import plain, resnet_v1, resnet_v2
+from resnet.models.resnet9 import resnet9
 from resnet.models.resnext import resnext
 from resnet.models.revnet import revnet
 from resnet.models.stacking import stack, unstack
@@ -18,6 +19,7 @@ __all__ = [
     "highway",
     "plain",
     "plain_imagenet",
+    "resnet9",
     "resnet_imagenet",
     "resnet_v1",
     "resnet_v2",

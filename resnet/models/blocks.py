@@ -107,7 +107,10 @@ class Style:
         initializer: str | keras.Initializer = "he_normal",
         of_images: bool = False,
     ) -> keras.KerasTensor:
-        """Convolution with He-normal weights (He et al. 2015b); `of_images` is a network's first."""
+        """Convolution with He-normal weights (He et al. 2015b); `of_images` is a network's first.
+
+        Of an even size, which has no middle, it is `valid`: nothing is padded.
+        """
         if self.residual == "fixup" and not of_images:
             x = Shift(name=f"{name}_shift")(x)
         layer: Callable = keras.layers.Conv2D
@@ -122,7 +125,7 @@ class Style:
             size,
             strides=strides,
             groups=groups,
-            padding="valid" if explicit else "same",
+            padding="valid" if explicit or size % 2 == 0 else "same",
             use_bias=self.conv_bias,
             kernel_initializer=initializer,
             kernel_regularizer=self.regularizer,

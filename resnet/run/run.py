@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError, decoration
 from resnet.files import csv_text, read_arrays, replace_arrays, replace_text, replacing
+from resnet.models import cost
 from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command, versions
 from resnet.run import split
 from resnet.run.callbacks.base import in_order
@@ -238,7 +239,7 @@ class Run:
             "steps": trainer.step,
             "elapsed_seconds": time.time() - self.started,
             "first_step_seconds": trainer.first_step_at and trainer.first_step_at - self.launched,
-            "images_per_second": float(np.median(rates)) if rates else None,
+            **self._speed(trainer, rates),
             "parameters": trainer.model.count_params(),
             "peak_memory_bytes": peak_memory(),
             "precision": trainer.precision,
@@ -251,12 +252,29 @@ class Run:
         }
         if self.chief:
             self.directory.write_result(self.result)
-        elapsed = hours(self.result["elapsed_seconds"])
-        log.info("test %s, elapsed %s, in %s", split_text(scores["test"]), elapsed, self.directory)
+        log.info(
+            "test %s, %selapsed %s, in %s",
+            split_text(scores["test"]),
+            _speed_text(self.result),
+            hours(self.result["elapsed_seconds"]),
+            self.directory,
+        )
         if trainer.watched == "test":
             log.warning("the test images were looked at %d times: no honest test", trainer.test_looks)
         everyone(self.strategy, "done")  # who leaves earlier would look like a worker that died
         return self.result
+
+    def _speed(self, trainer, rates):
+        """Images a second, the median of the epochs' `rates`, and the arithmetic that they are."""
+        rate, flops = float(np.median(rates)) if rates else None, cost.training_flops(trainer.model)
+        product = cost.matrix_product(trainer.precision, self.strategy.extended.worker_devices[0])
+        product *= self.strategy.num_replicas_in_sync
+        return {
+            "images_per_second": rate,
+            "training_flops_per_image": flops,
+            "matrix_product_flops": product,
+            "share_of_matrix_product": rate and rate * flops / product,
+        }
 
     def _said(self):
         """What callbacks with a `result()` say in the result, by name."""
@@ -350,6 +368,13 @@ class Run:
         for name, data in found.items():
             self.directory.write_picture(name, data)
         return found
+
+
+def _speed_text(result):
+    if result["images_per_second"] is None:
+        return ""
+    share = f"{result['share_of_matrix_product']:.0%} of the matrix product"
+    return f"{result['images_per_second']:,.0f} images/s at {share}, "
 
 
 def _held_out(dataset):

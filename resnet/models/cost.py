@@ -1,0 +1,62 @@
+"""What a network computes, and what the machine could."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import keras
+import tensorflow as tf
+
+from resnet.models.layers import Repeat
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COUNTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+PASSES = 3  # of a training step, as long as each other: forward, gradients of inputs, gradients of kernels
+SIZE_ON_CPU, SIZE_ON_GPU = 1024, 4096
+SECONDS = 0.05
+
+
+def multiply_adds(model: keras.Model) -> int:
+    """Multiplications, each with an addition, of the convolutions and dense layers for one image.
+
+    What papers call the FLOPs of a network, norms, activations, pooling and attention left out.
+    """
+    return sum(
+        times * math.prod(layer.kernel.shape) * _pixels(layer) for layer, times in _counted(model.layers)
+    )
+
+
+def training_flops(model: keras.Model) -> int:
+    """Operations of a training step for one image, where a multiplication and an addition are two."""
+    return 2 * PASSES * multiply_adds(model)
+
+
+def matrix_product(precision: str, device: str = "CPU:0") -> float:
+    """Floating-point operations a second of a product of matrices on a device, measured for a moment."""
+    size = SIZE_ON_GPU if "GPU" in device else SIZE_ON_CPU
+    with tf.device(device):
+        matrix = tf.cast(tf.random.stateless_normal((size, size), [0, 0]), precision)
+        tf.matmul(matrix, matrix).numpy()
+        count, started, passed = 0, time.perf_counter(), 0.0
+        while passed < SECONDS:
+            tf.matmul(matrix, matrix)[0, 0].numpy()
+            count, passed = count + 1, time.perf_counter() - started
+    return 2 * size**3 * count / passed
+
+
+def _counted(layers: Sequence[keras.Layer], times: int = 1) -> Iterator[tuple[keras.Layer, int]]:
+    """The layers that are counted, and how often each is run."""
+    for layer in layers:
+        if isinstance(layer, Repeat):
+            yield from _counted(layer.block.layers, times * layer.repeats)
+        elif isinstance(layer, COUNTED):
+            yield layer, times
+
+
+def _pixels(layer):
+    return math.prod(layer.output.shape[1:-1])
