@@ -7,7 +7,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from resnet.cli.check import check_node
+from resnet.cli.check import check_node, check_values
 from resnet.cli.command import command, finished_run, import_keras, run_config
 from resnet.errors import decoration
 from resnet.files import read_arrays
@@ -20,6 +20,7 @@ WHOLE = {"test_split": None, "validation_split": 0.0}  # nothing is cut off
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def evaluate(config: DictConfig) -> None:
     directory = finished_run(config)
+    check_values("", {"views": config.views})
     data = data_config(config, directory)
     check_node("data", data)
 
@@ -32,10 +33,9 @@ def evaluate(config: DictConfig) -> None:
 
     network = trained.load(directory)
     dataset = instantiate(data)
-    network.check(dataset, config.ten_crop)
+    network.check(dataset, config.views)
     test = test_images(config, RunDirectory(directory), dataset)
-    views = {"flip": config.flip, "ten_crop": config.ten_crop}
-    probabilities = evaluation.predict(network.model, test, network.preprocessing, **views)
+    probabilities = evaluation.predict(network.model, test, network.preprocessing, config.views)
     scores = evaluation.score(probabilities, test.labels, dataset.class_names)
     decay = float(sum(network.model.losses))
     report = {"loss": scores["cross_entropy"] + decay, "weight_decay": decay, **scores}
@@ -44,7 +44,7 @@ def evaluate(config: DictConfig) -> None:
         report |= errors(probabilities.argmax(1) == test.labels, conditions)
     output = Path(config.output)
     output.mkdir(parents=True)
-    of = {"run": str(directory), "data": data, **views}
+    of = {"run": str(directory), "data": data, "views": config.views}
     (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n", "utf-8")
     show(report)
     with decoration("the pictures"):

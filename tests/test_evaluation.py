@@ -13,16 +13,26 @@ NORMALIZATION = Normalization(np.full(3, 0.4, np.float32), np.full(3, 0.2, np.fl
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_predict_is_what_keras_predicts(flip):
+@pytest.mark.parametrize("views", [1, 2, 6])
+def test_predict_is_what_keras_predicts(views):
     model = resnet_v1((16, 16, 3), 7, depth=8)
     images = RNG.integers(0, 256, (20, 16, 16, 3), np.uint8)
 
     def softmax(images):
         return keras.ops.softmax(model.predict(NORMALIZATION(images), verbose=0)).numpy()
 
-    expected = (softmax(images) + softmax(images[:, :, ::-1])) / 2 if flip else softmax(images)
-    found = evaluation.predict(model, images, Preprocessing(NORMALIZATION), flip=flip)
+    def with_mirror(images):
+        return (softmax(images) + softmax(images[:, :, ::-1])) / 2
+
+    padded = np.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)], "reflect")
+    expected = {
+        1: softmax(images),
+        2: with_mirror(images),
+        6: np.average(
+            [with_mirror(part) for part in (images, padded[:, :-2, :-2], padded[:, 2:, 2:])], 0, [2, 1, 1]
+        ),
+    }[views]
+    found = evaluation.predict(model, images, Preprocessing(NORMALIZATION), views)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -33,7 +43,7 @@ def test_ten_crops_are_the_mean_of_what_keras_predicts():
     views = [images[:, y : y + 16, x : x + 16] for y, x in corners]
     views += [view[:, :, ::-1] for view in views]
     expected = [keras.ops.softmax(model.predict(NORMALIZATION(view), verbose=0)).numpy() for view in views]
-    found = evaluation.predict(model, images, Preprocessing(NORMALIZATION), ten_crop=True)
+    found = evaluation.predict(model, images, Preprocessing(NORMALIZATION), views=10)
     np.testing.assert_allclose(found, np.mean(expected, 0), atol=1e-5)
 
 
@@ -41,12 +51,12 @@ def test_ten_crops_need_larger_images_and_one_mean_for_all_places():
     model, names = resnet_v1((16, 16, 3), 10, depth=8), [*"0123456789"]
     network = Trained(model, Preprocessing(NORMALIZATION), names)
     whole = {"validation_split": 0.0, "train_images": 20, "test_images": 20}
-    network.check(synthetic(17, **whole), ten_crop=True)
+    network.check(synthetic(17, **whole), views=10)
     with pytest.raises(UserError, match="images of 16x16x3, and the network takes 16x16x3; give larger ones"):
-        network.check(synthetic(16, **whole), ten_crop=True)
+        network.check(synthetic(16, **whole), views=10)
     of_places = Normalization(np.zeros((16, 16, 3), np.float32), np.ones(1, np.float32))
     with pytest.raises(UserError, match="data.normalization=channel"):
-        Trained(model, Preprocessing(of_places), names).check(synthetic(17, **whole), ten_crop=True)
+        Trained(model, Preprocessing(of_places), names).check(synthetic(17, **whole), views=10)
 
 
 def test_calibration_error_by_hand():

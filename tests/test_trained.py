@@ -38,11 +38,11 @@ def test_evaluation_says_what_the_run_said(finished):
 
 @pytest.mark.slow
 def test_evaluation_on_changed_data_with_flips(finished):
-    changes = "+data.test_size=null", "+data.train_size=500", "flip=true", "output=elsewhere"
+    changes = "+data.test_size=null", "+data.train_size=500", "views=2", "output=elsewhere"
     done = run("evaluate.py", "run=run", *changes, cwd=finished)
     assert done.returncode == 0, done.stderr
     report = json.loads((finished / "elsewhere" / "evaluation.json").read_text())
-    assert (report["images"], report["flip"], report["data"]["train_size"]) == (360, True, 500)
+    assert (report["images"], report["views"], report["data"]["train_size"]) == (360, 2, 500)
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_predictions_of_any_format_and_one_line_for_what_is_no_picture(finished)
         ("evaluate.py", [], ["run is missing", "run=DIR"]),
         ("evaluate.py", ["run=nowhere"], ["run=nowhere", "there is no run"]),
         ("evaluate.py", ["run=begun"], ["run=begun", "not finished"]),
-        ("evaluate.py", ["run=begun", "flips=true"], ["did you mean flip?"]),
+        ("evaluate.py", ["run=begun", "view=2"], ["did you mean views?"]),
         ("predict.py", ["run=nowhere", "images=a.png"], ["run=nowhere"]),
     ],
 )

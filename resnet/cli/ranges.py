@@ -60,6 +60,7 @@ RANGES: dict[str, Any] = {
     "resize": Literal["crop", "stretch"],
     "skip_unreadable": bool,
     "test_crop": Part,
+    "views": Literal[1, 2, 6, 10],
     "originals": bool,
     "extra": bool,
     "corruptions": Annotated[list[str], Field(min_length=1)] | None,
@@ -171,7 +172,7 @@ RANGES: dict[str, Any] = {
     # of training
     "batch_size": Count,
     "max_steps": Count | None,
-    "precision": Literal["float32", "bfloat16", "auto"],
+    "precision": Literal["float32", "bfloat16", "float16", "auto"],
     "deterministic": bool,
     "watch": Literal["validation", "test"],
     "final_weights": Literal["last", "best", "average", "ema"],

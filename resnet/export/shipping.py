@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from resnet.data.dataset import Split
 
 TOLERANCE = 1e-4  # of a probability, between the network in float32 and its export
-ROUNDING = {"float32": TOLERANCE, "bfloat16": 0.1}  # between the network as it was trained and in float32
+ROUNDING = {
+    "float32": TOLERANCE,
+    "bfloat16": 0.1,
+    "float16": 0.02,
+}  # between the network as it was trained and in float32
 AGREEMENT = 0.9  # of the classes that a quantised network names with those of the network
 CALIBRATION = 200  # training pictures
 
@@ -76,8 +80,7 @@ def _expected(network, serving, test):
     """Probabilities of the network in float32. Raises UserError where it is another than was trained."""
     own = evaluation.predict(network.model, test, network.preprocessing)
     found = evaluation.predict(serving.model, test, network.preprocessing)
-    kinds = {layer.compute_dtype for layer in network.model.layers}
-    allowed = ROUNDING["bfloat16" if "bfloat16" in kinds else "float32"]
+    allowed = max(ROUNDING[layer.compute_dtype] for layer in network.model.layers)
     if (apart := np.abs(own - found).max()) > allowed:
         raise UserError(f"in float32 the network is another: its probabilities are {apart:.2g} apart")
     return found

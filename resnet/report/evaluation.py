@@ -30,16 +30,13 @@ BINS = 15
 
 
 def logits(
-    model: keras.Model,
-    images: np.ndarray | AnySplit,
-    preprocessing: Preprocessing,
-    flip: bool = False,
-    ten_crop: bool = False,
+    model: keras.Model, images: np.ndarray | AnySplit, preprocessing: Preprocessing, views: int = 1
 ) -> np.ndarray:
     """float32 `(N, K)` of uint8 images `(N, H, W, C)`, or of a Split. Shows a bar on a terminal.
 
-    `flip` gives the logarithm of the mean of the probabilities of each image and its mirror; `ten_crop`, of
-    images that are larger than the network's, that of their corners and middle, and the mirrors of these
+    With more `views` the logarithm of the mean of their probabilities. 2: each image and its mirror. 6: these
+    and, at half their weight, both moved by a pixel up and left, and down and right (Jordan 2024, section
+    3.5). 10, of images that are larger than the network's: their corners and middle, and the mirrors of these
     (Krizhevsky et al. 2012, section 4.1).
     """
     height, width = model.input_shape[1:3]
@@ -47,12 +44,19 @@ def logits(
     @tf.function(jit_compile=False, reduce_retracing=True)
     def of_batch(batch):
         batch = preprocessing.inference(batch)
-        if not (flip or ten_crop):
+        if views == 1:
             return model(batch, training=False)
-        parts = _corners_and_middle(batch, height, width) if ten_crop else [batch]
-        views = [view for part in parts for view in (part, part[:, :, ::-1])]
-        found = [tf.nn.log_softmax(model(view, training=False)) for view in views]
-        return tf.reduce_logsumexp(found, 0) - tf.math.log(float(len(found)))
+        parts, weights = {
+            2: lambda: ([batch], [1]),
+            6: lambda: ([batch, *_moved_by_a_pixel(batch)], [2, 1, 1]),
+            10: lambda: (_corners_and_middle(batch, height, width), [1] * 5),
+        }[views]()
+        found = [
+            tf.math.log(weight / (2 * sum(weights))) + tf.nn.log_softmax(model(view, training=False))
+            for part, weight in zip(parts, weights, strict=True)
+            for view in (part, part[:, :, ::-1])
+        ]
+        return tf.reduce_logsumexp(found, 0)
 
     parts = []
     with tqdm(total=len(images), unit=" images", desc="evaluation", leave=False, disable=None) as bar:
@@ -60,6 +64,13 @@ def logits(
             parts.append(of_batch(tf.constant(batch)).numpy())
             bar.update(len(batch))
     return np.concatenate(parts)
+
+
+def _moved_by_a_pixel(images):
+    """Up and left, and down and right; what comes in is mirrored, as in `augmentation.crop_flip`."""
+    height, width = images.shape[1:3]
+    padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "REFLECT")
+    return padded[:, :height, :width], padded[:, 2:, 2:]
 
 
 def _corners_and_middle(images, height, width):
@@ -75,14 +86,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def predict(
-    model: keras.Model,
-    images: np.ndarray | AnySplit,
-    preprocessing: Preprocessing,
-    flip: bool = False,
-    ten_crop: bool = False,
+    model: keras.Model, images: np.ndarray | AnySplit, preprocessing: Preprocessing, views: int = 1
 ) -> np.ndarray:
     """Probabilities float32 `(N, K)` of images as `logits` takes them."""
-    return softmax(logits(model, images, preprocessing, flip, ten_crop))
+    return softmax(logits(model, images, preprocessing, views))
 
 
 def score(probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:

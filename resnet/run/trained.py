@@ -30,21 +30,22 @@ class Trained(NamedTuple):
     def image_shape(self) -> tuple[int, ...]:
         return self.model.input_shape[1:]
 
-    def check(self, dataset: Dataset, ten_crop: bool = False) -> None:
+    def check(self, dataset: Dataset, views: int = 1) -> None:
         """Raise UserError unless images and classes of `dataset` are like those of the training.
 
-        With `ten_crop` the images are larger, and the training's were normalised alike in all places.
+        With 10 `views`, which are crops, the images are larger, and those of the training were normalised
+        alike in all places.
         """
-        if ten_crop:
+        if views == 10:
             sides = zip(dataset.image_shape, self.image_shape, strict=True)
             if not all(has > needs for has, needs in list(sides)[:2]):
                 has, needs = ("x".join(map(str, shape)) for shape in (dataset.image_shape, self.image_shape))
                 raise UserError(
-                    f"ten_crop=true: images of {has}, and the network takes {needs}; give larger ones, as "
+                    f"views=10: images of {has}, and the network takes {needs}; give larger ones, as "
                     "+data.image_size=256"
                 )
             if self.preprocessing.normalization.mean.ndim > 1:
-                raise UserError("ten_crop=true: the run was not trained with data.normalization=channel")
+                raise UserError("views=10: the run was not trained with data.normalization=channel")
         elif self.image_shape != dataset.image_shape:
             has, needs = ("x".join(map(str, shape)) for shape in (dataset.image_shape, self.image_shape))
             raise UserError(f"data: images of {has}, but the run was trained on {needs}")

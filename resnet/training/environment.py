@@ -27,8 +27,8 @@ def prepare(
     Args:
         seed: of initial weights and of whatever draws without a seed of its own.
         threads: TensorFlow's; None leaves the number to it.
-        precision: `float32`; `bfloat16`, with weights, statistics and loss in float32; `auto` takes
-            bfloat16 where the hardware has it.
+        precision: `float32`; `bfloat16` or `float16`, with weights, statistics and loss in float32; `auto`
+            takes bfloat16 where the hardware has it.
         deterministic: whether the same seed gives the same weights to the last bit, which costs speed.
 
     Raises UserError where TensorFlow runs already, on another number of threads.
@@ -39,14 +39,14 @@ def prepare(
         native = native_bfloat16()
         precision = "bfloat16" if native else "float32"
         log.info("precision auto: %s; bfloat16 hardware: %s", precision, native or "none")
-    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
+    keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
 
 
 def precision_in_force() -> str:
-    """`float32` or `bfloat16`: what a model that is built now computes in."""
+    """`float32`, `bfloat16` or `float16`: what a model that is built now computes in."""
     return keras.config.dtype_policy().compute_dtype
 
 

@@ -199,13 +199,16 @@ class Steps:
     def _apply(self, gradients):
         """Apply one replica's part of the gradients, which the optimizer sums over the replicas."""
         optimizer, variables = self.optimizer, self.model.trainable_variables
-        replicas = self.strategy.num_replicas_in_sync
-        if replicas > 1 and any(getattr(optimizer, name) for name in CLIPPING):
-            # Keras would clip each replica's part. Clipped parts of a clipped sum stay as they are.
+        inner, replicas = unscaled(optimizer), self.strategy.num_replicas_in_sync
+        clips = any(getattr(inner, name) for name in CLIPPING)
+        if replicas > 1 and (clips or inner is not optimizer):
+            # Keras would clip, and look for what is not finite in, each replica's part. Clipped parts of a
+            # clipped sum stay as they are.
             total = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
-            scale = optimizer.loss_scale_factor or 1.0
-            clipped = clip(optimizer, [gradient / scale for gradient in total])
-            gradients = [gradient * (scale / replicas) for gradient in clipped]
+            if clips:
+                scale = optimizer.scale_loss(tf.constant(1.0))
+                total = [gradient * scale for gradient in clip(inner, [part / scale for part in total])]
+            gradients = [gradient / replicas for gradient in total]
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
     def update_metrics(self, targets: tf.Tensor, found: Losses) -> None:
@@ -222,6 +225,11 @@ class Steps:
     def measured(self) -> dict[str, float]:
         """What the metrics say of the images since they were reset, floats by name."""
         return values(self.metrics)
+
+
+def unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer that steps, inside one that scales the loss or not."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def _parts(batch, count):

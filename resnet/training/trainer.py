@@ -31,7 +31,7 @@ from resnet.training.losses import AnyLoss, cross_entropy, loss_of
 from resnet.training.metrics import Metric
 from resnet.training.schedules import Constant, Plateau, Schedule, Stretched
 from resnet.training.sharpness import SAM
-from resnet.training.steps import Steps
+from resnet.training.steps import Steps, unscaled
 from resnet.training.weights import final_weights, measure_batch_norm
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ class Trainer:
         sam_rho: the radius of `sharpness.SAM`; None is without it.
         sam_adaptive: whether it is ASAM.
         plateau: a `schedules.Plateau`, or None.
-        precision: `float32`, `bfloat16` or `auto`, as it was given to `environment.prepare`.
+        precision: `float32`, `bfloat16`, `float16` or `auto`, as it was given to `environment.prepare`. In
+            float16 the loss is scaled so that no gradient is lost, see `keras.optimizers.LossScaleOptimizer`.
         deterministic: as it was given to `environment.prepare`.
         scale_rate_from: the batch size that the optimizer's rate is for; the rate then grows in
             proportion to `batch_size` (Goyal et al. 2017, section 2.1). None: it stays.
@@ -164,6 +165,9 @@ class Trainer:
         self.freeze = freeze or Freeze()
         if self.freeze.parts and optimizer.use_ema:
             raise UserError("optimizer.use_ema averages frozen weights too; give trainer.final_weights=ema")
+        if self.precision == "float16" and unscaled(optimizer) is optimizer:
+            with self.scope():
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         self.model, self.optimizer, self.dataset = model, optimizer, dataset
         self.schedule = schedule or Constant()
         self.base_rate = self._base_rate(optimizer)
@@ -721,7 +725,7 @@ class Trainer:
 
 def _averages(optimizer):
     """Whether an optimizer ends with other weights than it trained, see `optimizers.ScheduleFreeSGD`."""
-    return getattr(optimizer, "averages_weights", False)
+    return getattr(unscaled(optimizer), "averages_weights", False)
 
 
 CALLBACKS = "callbacks/"
