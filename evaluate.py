@@ -33,6 +33,10 @@ def evaluate(config: DictConfig) -> None:
 
     network = trained.load(directory)
     dataset = instantiate(data)
+    if "data.image_size" in told() and config.views != 10 and dataset.image_shape != network.image_shape:
+        shapes = {"input_shape": dataset.image_shape, "num_classes": len(network.class_names)}
+        other = instantiate(RunDirectory(directory).config()["model"], **shapes)
+        network = network.at(other, f"data.image_size={data['image_size']}")
     network.check(dataset, config.views)
     test = test_images(config, RunDirectory(directory), dataset)
     probabilities = evaluation.predict(network.model, test, network.preprocessing, config.views)
@@ -61,11 +65,15 @@ def data_config(config, directory):
     """
     given, run = config.get("data") or {}, run_config(config, directory)
     if "_target_" in given:
-        told = {override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task}
         own = RunDirectory(directory).config()["data"]
         alike = {key: own[key] for key in READING if key in own} | WHOLE
-        run.data.update({k: alike[k] for k in alike if k in given and f"data.{k}" not in told})
+        run.data.update({k: alike[k] for k in alike if k in given and f"data.{k}" not in told()})
     return OmegaConf.to_container(run.data, resolve=True)
+
+
+def told():
+    """The keys that the command line sets."""
+    return {override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task}
 
 
 def test_images(config, run, dataset):

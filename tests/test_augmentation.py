@@ -50,9 +50,10 @@ TRANSFORMS = {
     "random_resized_crop": augmentation.random_resized_crop,
     "colour_jitter": augmentation.colour_jitter,
     "in_order": lambda: augmentation.in_order([augmentation.crop_flip(), augmentation.mixup()]),
+    "one_of": lambda: augmentation.one_of([augmentation.cutmix(), augmentation.mixup()]),
 }
 FIXED = ("none", "alternating_flip")  # draw nothing from the seed
-MIXING = ("mixup", "cutmix", "in_order")
+MIXING = ("mixup", "cutmix", "in_order", "one_of")
 
 
 def dataset_of(pictures):
@@ -122,6 +123,21 @@ def test_two_of_a_kind_draw_apart():
     once = apply(augmentation.cutout(8), images=ones).images
     twice = augmentation.in_order([augmentation.cutout(8), augmentation.cutout(8)])
     assert np.mean(apply(twice, images=ones).images) < np.mean(once) - 0.05
+
+
+def test_one_of_is_either_about_as_often():
+    kinds = [
+        augmentation.cutout(8),
+        augmentation.Transform(None, lambda batch, _: batch._replace(images=-batch.images)),
+    ]
+    chosen = augmentation.one_of(kinds)
+    ones = tf.ones((1, 16, 16, 3))
+    least = [float(tf.reduce_min(apply(chosen, (1, i), ones, labels=LABELS[:1]).images)) for i in range(200)]
+    assert set(least) == {0.0, -1.0}
+    assert least.count(0.0) / 200 == pytest.approx(0.5, abs=0.12)
+    for refused in (augmentation.random_resized_crop(), generator(rescale=2.0)):
+        with pytest.raises(ValueError, match="one_of takes none"):
+            augmentation.one_of([kinds[0], refused])
 
 
 def test_flip_mirrors_about_half():

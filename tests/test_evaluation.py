@@ -5,7 +5,7 @@ import pytest
 from evaluate import show
 from resnet.data import Normalization, Preprocessing, synthetic
 from resnet.errors import UserError
-from resnet.models import resnet_v1
+from resnet.models import resnet_v1, vgg
 from resnet.report import evaluation
 from resnet.run.trained import Trained
 
@@ -108,3 +108,24 @@ def test_a_report_shows_names_as_they_are(capsys):
     rows = capsys.readouterr().out.splitlines()[2:]
     assert [row.split()[0] for row in rows] == names
     assert [row.split()[-2] for row in rows] == names[1:] + names[:1]
+
+
+def test_a_network_at_another_size_has_its_weights():
+    model, names = resnet_v1((16, 16, 3), 7, depth=8), [*"0123456"]
+    network = Trained(model, Preprocessing(NORMALIZATION), names)
+    larger = network.at(resnet_v1((24, 24, 3), 7, depth=8), "data.image_size=24")
+    assert larger.image_shape == (24, 24, 3)
+    expected = resnet_v1((None, None, 3), 7, depth=8)
+    expected.set_weights(model.get_weights())
+    images = RNG.normal(size=(2, 24, 24, 3)).astype("float32")
+    np.testing.assert_allclose(larger.model(images), expected(images), atol=1e-5)
+
+
+def test_of_another_size_are_neither_dense_layers_nor_mean_pictures():
+    options = {"depth": 11, "head": "imagenet"}
+    network = Trained(vgg((32, 32, 3), 2, **options), Preprocessing(NORMALIZATION), ["a", "b"])
+    with pytest.raises(UserError, match="data.image_size=64: .* is 512x4096 there and 2048x4096 here"):
+        network.at(vgg((64, 64, 3), 2, **options), "data.image_size=64")
+    of_places = Normalization(np.zeros((32, 32, 3), np.float32), np.ones(1, np.float32))
+    with pytest.raises(UserError, match="data.image_size=64: .* data.normalization=channel"):
+        network._replace(preprocessing=Preprocessing(of_places)).at(network.model, "data.image_size=64")

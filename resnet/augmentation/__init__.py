@@ -6,7 +6,7 @@ from resnet.augmentation.generator import image_data_generator
 from resnet.augmentation.mixing import cutmix, cutout, mixup
 from resnet.augmentation.operations import randaugment
 from resnet.augmentation.shift import alternating_flip, crop_flip, shift_flip
-from resnet.augmentation.transform import Batch, Transform, in_order, none
+from resnet.augmentation.transform import Batch, Transform, in_order, none, one_of
 
 __all__ = [
     "Batch",
@@ -20,6 +20,7 @@ __all__ = [
     "in_order",
     "mixup",
     "none",
+    "one_of",
     "pca_lighting",
     "randaugment",
     "random_resized_crop",

@@ -101,6 +101,23 @@ def in_order(transforms: Sequence[Transform]) -> Transform:
     return chained(streams, transforms[0].crop, chained([*left, *streams[1:]]))
 
 
+def one_of(transforms: Sequence[Transform]) -> Transform:
+    """One of `transforms` for each batch, each of them as often as the others.
+
+    Raises ValueError for one that standardises, or that cuts rectangles from the files.
+    """
+    if any(transform.standardization or transform.crop for transform in transforms):
+        raise ValueError("augmentation: one_of takes none that standardises or begins with a crop")
+
+    def augment(batch, seed):
+        number = tf.cast(uniform(seed, 0, [], 0, len(transforms)), tf.int32)
+        branches = [lambda t=transform: t(batch, seed)[:2] for transform in transforms]
+        images, labels = tf.switch_case(number, branches)
+        return batch._replace(images=images, labels=labels)
+
+    return Transform("one_of", augment)
+
+
 def uniform(
     seed: tf.Tensor, choice: int, shape: Sequence[int | tf.Tensor], low: float = 0.0, high: float = 1.0
 ) -> tf.Tensor:

@@ -10,8 +10,8 @@ import numpy as np
 from resnet.data.normalization import Normalization
 from resnet.errors import UserError
 from resnet.init.run import Init
-from resnet.init.transfer import transfer
 from resnet.models import applications, convert
+from resnet.models.transfer import transfer
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures, as torchvision takes them
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from resnet.errors import UserError
 from resnet.files import read_arrays
-from resnet.init.transfer import transfer
+from resnet.models.transfer import transfer
 from resnet.run import trained
 from resnet.run.checkpoints import newest
 from resnet.run.directory import RunDirectory

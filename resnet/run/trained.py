@@ -16,6 +16,7 @@ from resnet.data.dataset import Dataset
 from resnet.data.picture import MODES, read_picture
 from resnet.errors import UserError
 from resnet.models import layers  # noqa: F401  registers the layers of saved models
+from resnet.models.transfer import transfer
 from resnet.run.directory import RunDirectory, flat
 
 
@@ -29,6 +30,16 @@ class Trained(NamedTuple):
     @property
     def image_shape(self) -> tuple[int, ...]:
         return self.model.input_shape[1:]
+
+    def at(self, model: keras.Model, name: str) -> Trained:
+        """The same with its weights in `model`, for pictures of another size; `name` is for messages.
+
+        Raises UserError where the size is part of the weights, or of the normalization.
+        """
+        if self.preprocessing.normalization.mean.ndim > 1:
+            raise UserError(f"{name}: the run was not trained with data.normalization=channel")
+        transfer(model, self.model, name, classifier=True)
+        return self._replace(model=model)
 
     def check(self, dataset: Dataset, views: int = 1) -> None:
         """Raise UserError unless images and classes of `dataset` are like those of the training.
