@@ -7,7 +7,9 @@ COPY . .
 ENTRYPOINT ["python", "train.py"]
 
 FROM base AS gpu
+# hadolint ignore=DL3013
 RUN pip install --no-cache-dir ".[gpu,sweeps]"
 
 FROM base AS cpu
+# hadolint ignore=DL3013
 RUN pip install --no-cache-dir ".[sweeps]"

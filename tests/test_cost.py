@@ -2,6 +2,7 @@ import pytest
 
 from resnet.models import convnext, densenet_imagenet, resnet_imagenet, resnet_v1, vgg
 from resnet.models.cost import matrix_product, multiply_adds, training_flops
+from resnet.training.distribution import single
 
 SHAPE = (224, 224, 3)
 
@@ -27,5 +28,7 @@ def test_a_looped_stage_counts_as_often_as_it_is_run():
     assert training_flops(looped) == training_flops(unrolled) == 6 * multiply_adds(unrolled)
 
 
-def test_a_matrix_product_takes_its_time():
-    assert 1e8 < matrix_product("float32") < 1e15
+def test_products_of_two_replicas_on_the_same_cores_are_as_fast_as_those_of_one(two_replicas):
+    one, two = (matrix_product("float32", strategy) for strategy in (single(), two_replicas))
+    assert 1e8 < one < 1e14
+    assert 0.2 < two / one < 5

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COUNTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 PASSES = 3  # of a training step, as long as each other: forward, gradients of inputs, gradients of kernels
 SIZE_ON_CPU, SIZE_ON_GPU = 1024, 4096
-SECONDS = 0.05
+PRODUCTS, SECONDS = 8, 0.05
 
 
 def multiply_adds(model: keras.Model) -> int:
@@ -36,16 +36,29 @@ def training_flops(model: keras.Model) -> int:
     return 2 * PASSES * multiply_adds(model)
 
 
-def matrix_product(precision: str, device: str = "CPU:0") -> float:
-    """Floating-point operations a second of a product of matrices on a device, measured for a moment."""
-    size = SIZE_ON_GPU if "GPU" in device else SIZE_ON_CPU
-    with tf.device(device):
-        matrix = tf.cast(tf.random.stateless_normal((size, size), [0, 0]), precision)
-        tf.matmul(matrix, matrix).numpy()
-        count, started, passed = 0, time.perf_counter(), 0.0
-        while passed < SECONDS:
-            tf.matmul(matrix, matrix)[0, 0].numpy()
-            count, passed = count + 1, time.perf_counter() - started
+def matrix_product(precision: str, strategy: tf.distribute.Strategy) -> float:
+    """Floating-point operations a second of products of matrices on all replicas, measured for a moment."""
+    size = SIZE_ON_GPU if tf.config.list_physical_devices("GPU") else SIZE_ON_CPU
+
+    def multiply(value):
+        matrix = product = tf.fill((size, size), tf.cast(value, precision))
+        for _ in range(PRODUCTS):
+            product = product @ matrix
+        return tf.reduce_sum(product)
+
+    @tf.function(jit_compile=False, autograph=False)
+    def products(value):
+        return strategy.experimental_local_results(strategy.run(multiply, (value,)))
+
+    def finished(results):
+        return [result.numpy() for result in results]
+
+    value = tf.constant(1 / size)  # an argument: a constant matrix would be multiplied before
+    finished(products(value))
+    count, started, passed = 0, time.perf_counter(), 0.0
+    while passed < SECONDS:
+        finished(products(value))
+        count, passed = count + PRODUCTS * strategy.num_replicas_in_sync, time.perf_counter() - started
     return 2 * size**3 * count / passed
 
 

@@ -267,8 +267,7 @@ class Run:
     def _speed(self, trainer, rates):
         """Images a second, the median of the epochs' `rates`, and the arithmetic that they are."""
         rate, flops = float(np.median(rates)) if rates else None, cost.training_flops(trainer.model)
-        product = cost.matrix_product(trainer.precision, self.strategy.extended.worker_devices[0])
-        product *= self.strategy.num_replicas_in_sync
+        product = cost.matrix_product(trainer.precision, self.strategy)
         return {
             "images_per_second": rate,
             "training_flops_per_image": flops,
