@@ -35,6 +35,19 @@ def test_stacked_kernels_move_as_single_ones():
     np.testing.assert_allclose(stacked, single, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(3, 3, 16, 32), (1, 1, 64, 16), (5, 3, 3, 8, 16)])
+def test_normalized_a_step_changes_a_share_of_the_kernel(shape):
+    """From a kernel of any size, but with the root of its columns for its norm, a tenth of that."""
+    random = np.random.default_rng(0)
+    before, gradient = (random.normal(size=shape).astype("float32") for _ in range(2))
+    variable = keras.Variable(before)
+    Muon(0.1, normalize=True, weight_decay=0.0).apply([keras.ops.convert_to_tensor(gradient)], [variable])
+    each = (-1, np.prod(shape[-4:-1]), shape[-1])
+    for kernel, after in zip(before.reshape(each), variable.numpy().reshape(each), strict=True):
+        start = kernel * np.sqrt(shape[-1]) / np.linalg.norm(kernel)
+        assert np.linalg.norm(after - start) == pytest.approx(0.1 * np.sqrt(shape[-1]), rel=0.2)
+
+
 @pytest.mark.parametrize("shape", [(8,), (8, 4), (3, 8)])
 def test_other_weights_are_left_to_adamw(shape):
     gradient = np.random.default_rng(0).normal(size=shape).astype("float32")

@@ -110,6 +110,7 @@ RANGES: dict[str, Any] = {
     "learning_rate": Positive,
     "momentum": Share,
     "nesterov": bool,
+    "normalize": bool,
     "weight_decay": NotNegative | None,
     "decay_of": Literal["kernels", "weights", "all"],
     "decoupled": bool,

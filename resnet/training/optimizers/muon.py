@@ -25,15 +25,24 @@ class Muon(AdamW):
     A kernel `(height, width, in, out)`, or each of a stage's stacked `(repeats, height, width, in, out)`,
     is a matrix of `out` columns; keras.optimizers.Muon would leave it to AdamW. Updates have the size
     of Adam's (Liu et al. 2025, section 2.2), so that one rate serves both. Other keywords are AdamW's.
+
+    Args:
+        normalize: kernels keep one norm, the root of `out`, and so have their updates: the rate is then the
+            share of a kernel that a step changes (Jordan 2024, airbench94_muon). It needs norms after the
+            convolutions, which make their scale indifferent, and `groups` for the rate of all other weights.
     """
 
     @with_options_of(AdamW, decay_of="kernels")
     def __init__(
-        self, learning_rate: float = 2e-3, momentum: float = 0.95, nesterov: bool = True, **options: Any
+        self,
+        learning_rate: float = 2e-3,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        normalize: bool = False,
+        **options: Any,
     ):
         super().__init__(learning_rate, **options)
-        self.momentum = momentum
-        self.nesterov = nesterov
+        self.momentum, self.nesterov, self.normalize = momentum, nesterov, normalize
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
@@ -52,11 +61,22 @@ class Muon(AdamW):
         self.assign(moving, self.momentum * moving + gradient)
         step = gradient + self.momentum * moving if self.nesterov else moving
         rows, columns = math.prod(variable.shape[-4:-1]), variable.shape[-1]
-        step = orthogonalize(ops.reshape(step, (-1, rows, columns))) * (0.2 * math.sqrt(max(rows, columns)))
-        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * ops.reshape(step, variable.shape))
+        matrices = orthogonalize(ops.reshape(step, (-1, rows, columns)))
+        kernel, size = ops.convert_to_tensor(variable), 0.2 * math.sqrt(max(rows, columns))
+        if self.normalize:
+            size = math.sqrt(
+                columns / min(rows, columns)
+            )  # the norm of an orthogonal one is that of the latter
+            norm = ops.sqrt(ops.sum(ops.square(kernel), axis=(-4, -3, -2, -1), keepdims=True))
+            kernel = kernel * (math.sqrt(columns) / ops.maximum(norm, 1e-7))  # one of zeros stays
+        step = ops.reshape(matrices, variable.shape) * size
+        self.assign(variable, kernel - ops.cast(learning_rate, variable.dtype) * step)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
+        return {
+            **super().get_config(),
+            **{name: getattr(self, name) for name in ("momentum", "nesterov", "normalize")},
+        }
 
 
 def orthogonalize(matrices: tf.Tensor, steps: int = 5) -> tf.Tensor:
