@@ -377,6 +377,7 @@ def test_resnet_d_pools_before_it_projects():
         (lambda: resnet_v1((8, 8, 3), 5, attention="eca"), "attention is none or se"),
         (lambda: convnext((8, 8, 3), 5, size="huge"), "size is atto or"),
         (lambda: resnet9((32, 32, 3), 5, branches=(1, 1)), "3 stages have filters, and 2 have a branch"),
+        (lambda: resnet9((32, 32, 3), 5, shortcut="projection"), "shortcut is identity or none"),
         (lambda: resnet9((7, 8, 3), 5), "3 stages, .* are too many"),
         (lambda: resnet_v1((8, 8, 3), 5, residual="fixup"), "residual=fixup needs norm=none"),
         (lambda: resnext((8, 8, 3), 5, **NORMALIZER_FREE), "normalizer_free needs pre-activation"),

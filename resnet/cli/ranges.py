@@ -248,6 +248,7 @@ ELSEWHERE: dict[str, dict[str, Any]] = {
     "resnet.models.densenet_imagenet": {"depth": Literal[121, 169, 201]},
     "resnet.models.highway": {"filters": Annotated[list[Count], Field(min_length=4, max_length=4)]},
     "resnet.models.plain_imagenet": {"depth": Literal[18, 34]},
+    "resnet.models.resnet9": {"shortcut": Literal["identity", "none"]},
     "resnet.models.resnet_imagenet": {"depth": Literal[18, 34, 50, 101, 152, 200]},
     "resnet.models.vgg": {"depth": Literal[11, 13, 16, 19]},
     "resnet.augmentation.crop_flip": {"padding": Natural},

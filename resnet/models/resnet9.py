@@ -17,7 +17,8 @@ from resnet.options import with_options_of
 
 @with_options_of(
     Style,
-    without=("shortcut", "residual", "alpha", "attention", "attention_reduction", "padding", "strided_conv"),
+    without=("residual", "alpha", "attention", "attention_reduction", "padding", "strided_conv"),
+    shortcut="identity",
     conv_bias=False,
     l2=0.0,
 )
@@ -34,19 +35,20 @@ def resnet9(
     """A few wide stages, each a convolution, a max pool and one residual branch.
 
     A stage has `filters` in its convolutions, of which `branches` are in its branch (0: there is none), each
-    with its norm and activation before the sum. The stem is one convolution of `stem_filters`, `stem_size`
-    pixels wide, and not normalised where `stem_norm` is false. Logits are of the maximum over the pixels.
-    Jordan's network of 2024 ("94% on CIFAR-10 in 3.29 seconds on a single GPU") has filters of 64, 256 and
-    256, in the place of each branch one convolution without a sum, and a stem of 24 filters, two pixels wide,
-    whitened as by `init.whitened`. Maps float images `(N, H, W, C)` to logits `(N, num_classes)`. All other
-    options are those of `Style`. Raises ValueError unless each stage has its filters and its branch, and
-    pictures are large enough.
+    with its norm and activation before the sum; with `shortcut` `none` in place of `identity` nothing is
+    added. The stem is one convolution of `stem_filters`, `stem_size` pixels wide, and not normalised where
+    `stem_norm` is false. Logits are of the maximum over the pixels. Jordan's network of 2024 ("94% on
+    CIFAR-10 in 3.29 seconds on a single GPU") has no shortcuts, filters of 64, 256 and 256, one more
+    convolution in each stage, and a stem of 24 filters, two pixels wide, whitened as by `init.whitened`.
+    Maps float images `(N, H, W, C)` to logits `(N, num_classes)`. All other options are those of `Style`.
+    Raises ValueError unless each stage has its filters and its branch, and pictures are large enough.
     """
+    style = Style(**options)
+    blocks.one_of("shortcut", style.shortcut, "identity", "none")
     if len(filters) != len(branches):
         raise ValueError(f"branches: {len(filters)} stages have filters, and {len(branches)} have a branch")
     if min(input_shape[:2]) < 2 ** len(filters):
         raise ValueError(f"{len(filters)} stages, which each halve the pictures, are too many for them")
-    style = Style(**options)
     inputs = keras.Input(input_shape, name="images")
     x = style.conv(inputs, stem_filters, stem_size, name="stem_conv", of_images=True)
     x = style.activate(style.normalize(x, "stem") if stem_norm else x, "stem")
@@ -59,7 +61,9 @@ def resnet9(
             y = style.activate(
                 style.normalize(style.conv(y, width, 3, name=f"{name}_conv{i}"), name, i), name, i
             )
-        if count:
+        if count and style.shortcut == "none":
+            x = y
+        elif count:
             x = blocks.add(x, y, Spot(name, None, 1, len(filters)))
     x = keras.layers.GlobalMaxPooling2D(name="pool")(x)
     logits = keras.layers.Dense(
