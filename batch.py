@@ -5,6 +5,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from resnet.cli.check import check, check_values
 from resnet.cli.command import command, threads
+from resnet.cli.experiments import leave_out_foreign
 from resnet.cli.trial import Trials, largest
 from resnet.errors import ConfigError
 
@@ -13,6 +14,7 @@ from resnet.errors import ConfigError
 def batch(config: DictConfig) -> None:
     check_values("", {"memory_gb": config.memory_gb})
     training = OmegaConf.masked_copy(config, [str(name) for name in config if name != "memory_gb"])
+    leave_out_foreign(training)
     check(training)
     if training.trainer.strategy._target_ == "resnet.training.distribution.multi_worker":
         raise ConfigError("trainer/strategy=multi_worker: one program tries no batches of several workers")

@@ -50,7 +50,7 @@ def evaluate(config: DictConfig) -> None:
     output.mkdir(parents=True)
     of = {"run": str(directory), "data": data, "views": config.views}
     (output / "evaluation.json").write_text(json.dumps(of | report, indent=2) + "\n", "utf-8")
-    show(report)
+    show(report, config.views)
     with decoration("the pictures"):
         for name, picture in pictures.of_predictions(probabilities, test, dataset.class_names).items():
             (output / f"{name}.png").write_bytes(picture)
@@ -65,7 +65,7 @@ def data_config(config, directory):
     """
     given, run = config.get("data") or {}, run_config(config, directory)
     if "_target_" in given:
-        own = RunDirectory(directory).config()["data"]
+        own = RunDirectory(directory).config().get("data", {})
         alike = {key: own[key] for key in READING if key in own} | WHOLE
         run.data.update({k: alike[k] for k in alike if k in given and f"data.{k}" not in told()})
     return OmegaConf.to_container(run.data, resolve=True)
@@ -87,14 +87,14 @@ def test_images(config, run, dataset):
     return dataset.test
 
 
-def show(report):
+def show(report, views=1):
     """Print the report: a line for the whole and a table of the classes."""
     from rich.console import Console
     from rich.table import Table
 
-    top5 = report["top5_accuracy"]
+    top5, each = report["top5_accuracy"], f", {views} views of each" if views > 1 else ""
     print(
-        f"{report['images']:,} test images: accuracy {report['accuracy']:.2%}"
+        f"{report['images']:,} test images{each}: accuracy {report['accuracy']:.2%}"
         + (f", top-5 {top5:.2%}" if top5 is not None else "")
         + f", loss {report['loss']:.4f} (cross-entropy {report['cross_entropy']:.4f}, "
         f"weight decay {report['weight_decay']:.4f}), calibration error {report['calibration_error']:.2%}"

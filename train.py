@@ -13,11 +13,13 @@ from omegaconf import DictConfig
 
 from resnet.cli.check import check
 from resnet.cli.command import check_run_directory, command, import_keras, record, threads
+from resnet.cli.experiments import leave_out_foreign
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).with_name("conf")), config_name="config")
 def train(config: DictConfig) -> float | None:
     started = time.time() if HydraConfig.get().mode == RunMode.MULTIRUN else LAUNCHED
+    leave_out_foreign(config)
     check(config)
     check_run_directory(config)
 

@@ -208,6 +208,12 @@ def test_a_place_that_is_gone_is_told(places, capsys):
     assert Path.cwd() == here
 
 
+@pytest.mark.parametrize("argument", ["outputs/run", "demo"])
+def test_an_argument_that_sets_nothing(argument):
+    with pytest.raises(ConfigError, match=f"{argument}: expected KEY=VALUE"):
+        read([argument, "seed=1"])
+
+
 def test_no_run_to_resume(places):
     with pytest.raises(ConfigError, match="there is no run to go on with"):
         read(["resume=nowhere"])
@@ -300,3 +306,17 @@ def test_help_fits_a_screen_and_names_what_there_is(tmp_path):
 def test_version_is_the_projects(tmp_path):
     shown = run("train.py", "--version", cwd=tmp_path).stdout
     assert shown.startswith(f"resnet {resnet.__version__} (python ")
+
+
+def test_an_experiment_says_nothing_of_options_that_it_is_run_without(tmp_path):
+    others = ("experiment=demo", "schedule=constant", "augmentation=none", *STEPS, "trainer.epochs=1")
+    done = train(*others, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = (tmp_path / "run" / "train.log").read_text("utf-8")
+    assert "schedule=constant has no boundaries, factors: left out of experiment=demo" in said
+    assert "augmentation=none has no flip: left out of experiment=demo" in said
+    config = yaml.safe_load((tmp_path / "run" / ".hydra" / "config.yaml").read_text("utf-8"))
+    assert config["schedule"] == {"_target_": "resnet.training.schedules.Constant"}
+    done = train(*others, "schedule.factors=[0.1]", "hydra.run.dir=other", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Constant" in done.stderr

@@ -65,12 +65,12 @@ def test_seeds_are_one_row_and_the_best_finished_one_comes_first(runs):
     headings, rows = compared(runs / "multirun", runs / "outputs").table()
     assert headings == [
         *("", "run", "depth", "validation accuracy", "95% interval", "test accuracy", "95% interval"),
-        *("test loss", "train accuracy", "epochs", "status", "seeds"),
+        *("test loss", "train accuracy", "epochs done", "status", "seeds"),
     ]
     assert [row[:1] + row[2:] for row in rows] == [
         ["A", "32", "90.00%", "–", "89.00%", "–", "0.2000", "95.00%", "2", "finished", "1"],
-        ["B", "20", "82.00% ± 2.83", "56.59–107.41%", "81.00% ± 2.83", "55.59–106.41%", "0.2800 ± 0.0283",
-         "87.00% ± 2.83", "2", "finished", "2"],
+        ["B", "20", "82.00% ± 2.83", "56.59 to 107.41%", "81.00% ± 2.83", "55.59 to 106.41%",
+         "0.2800 ± 0.0283", "87.00% ± 2.83", "2", "finished", "2"],
         ["C", "44", "95.00%", "–", "–", "–", "–", "100.00%", "1", "running", "1"],
     ]  # fmt: skip
 

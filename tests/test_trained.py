@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import resnet
 from resnet.data import digits
 from resnet.errors import UserError
+from resnet.run.callbacks import Checkpoints, MetricsCsv
 from resnet.run.trained import read_image
 from tests.entry_point import TINY, result, run, train
 
@@ -133,3 +135,32 @@ def test_truncated_picture(tmp_path):
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
     with pytest.raises(UserError, match=r"a\.png: not a picture"):
         read_image(tmp_path / "a.png", (8, 8, 3), {})
+
+
+@pytest.mark.slow
+def test_a_run_from_python_is_scored_on_data_that_are_given_and_compared(tmp_path):
+    dataset = digits(train_size=60, test_size=20)
+    with resnet.Run(tmp_path / "run") as training:
+        model = resnet.models.resnet_v1(dataset.image_shape, 10, depth=8)
+        kept = [MetricsCsv(), Checkpoints()]
+        resnet.fit(model, dataset, epochs=1, callbacks=kept, run=training, seed=7)
+    done = run("evaluate.py", "run=run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "run=run: trained from Python, it does not say on which data; give them whole" in done.stderr
+    done = run("evaluate.py", "run=run", "data=digits", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "test images: accuracy" in done.stdout
+    done = run("compare.py", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "finished" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_network_is_scored_at_another_size_where_that_is_asked_for(tmp_path):
+    data = ["data=synthetic", "data.image_size=12", "data.train_images=40", "data.test_images=20"]
+    data += ["data.normalization=channel", "data.validation_split=0", "trainer.plateau=null"]
+    done = train(*data, "model.depth=8", "trainer.epochs=1", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run("evaluate.py", "run=run", "+data.image_size=16", "output=larger", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "larger" / "evaluation.json").read_text())["data"]["image_size"] == 16

@@ -8,8 +8,10 @@ from resnet.augmentation import Batch, shift_flip
 from resnet.data import digits
 from resnet.errors import UserError
 from resnet.models import resnet_v1
+from resnet.run.callbacks import Progress
 from resnet.training import losses, optimizers
 from resnet.training.environment import prepare
+from resnet.training.schedules import Plateau, Steps
 from resnet.training.trainer import Trainer
 
 
@@ -117,3 +119,34 @@ def test_labels_are_smoothed_in_training_only():
         found = trainer.steps.loss(Batch(images, labels, None, None), training)
         expected = -(target * log_softmax(found.logits.numpy(), axis=1)).sum(1)
         np.testing.assert_allclose(found.losses, expected, rtol=1e-5)
+
+
+def test_little_to_learn_from_is_told(caplog):
+    trained(validation_split=0.2, plateau=Plateau(), max_steps=1)
+    trained(epochs=1)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "40 validation images steer the learning rate; without them: trainer.plateau=null",
+        "4 steps in all; more trainer.epochs, or a smaller batch, give more",
+    ]
+
+
+def test_what_changes_is_told_after_the_epoch_and_who_stopped(caplog):
+    caplog.set_level("INFO")
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    schedule = Steps([1], [0.1])
+    dataset = small_digits()
+    model = resnet_v1(dataset.image_shape, 10, depth=8)
+    callbacks = {"progress": Progress(), "stop": Stop()}
+    resnet.fit(model, dataset, schedule=schedule, callbacks=callbacks, epochs=3, batch_size=100)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "INFO"]
+    assert [line.partition(":")[0] for line in said] == [
+        "epoch 1/3",
+        "from epoch 2 on",
+        "epoch 2/3",
+        "a callback stopped the training after epoch 2 of 3",
+    ]

@@ -88,7 +88,7 @@ def test_what_a_change_adds_and_what_the_end_lacks_without_it(tmp_path):
     assert [row[1] for row in rows] == ["old", "+ model", "+ optimizer", "new"]
     assert rows[1][2:] == [
         "85.00% ± 0.17",
-        "84.59–85.41%",
+        "84.59 to 85.41%",
         "model",
         "+5.00 ± 0.04 *",
         "84.00% ± 0.17",

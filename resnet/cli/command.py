@@ -81,8 +81,14 @@ def command(main: Callable[[], Any]) -> None:
 
 
 def read(arguments: list[str]) -> list[str]:
-    """The arguments as Hydra takes them: flags first, paths quoted, `resume=DIR` replaced."""
+    """The arguments as Hydra takes them: flags first, paths quoted, `resume=DIR` replaced.
+
+    Raises ConfigError for one that is neither a flag nor says what is set.
+    """
     options = parse(arguments)
+    for override in options.overrides:
+        if "=" not in override and not override.startswith("~"):
+            raise ConfigError(f"{override}: expected KEY=VALUE; --help names the keys")
     given = [a for a in options.overrides if a.startswith("resume=")]
     if given:
         options.overrides = [a for a in options.overrides if a not in given]
@@ -163,10 +169,17 @@ def named_run(config: DictConfig) -> str:
 def run_config(config: DictConfig, directory: Path) -> DictConfig:
     """The configuration of the run in `directory`, with the data of `config`.
 
-    `config.data` is a data node of its own, or what changes in that of the run.
+    `config.data` is a data node of its own, or what changes in that of the run. Raises ConfigError where that
+    has none.
     """
-    run: Any = OmegaConf.create(RunDirectory(directory).config_text())
+    files = RunDirectory(directory)
+    run: Any = OmegaConf.merge({"seed": files.result().get("seed", 0)}, OmegaConf.create(files.config_text()))
     given = config.get("data") or {}
+    if "_target_" not in given and "data" not in run:
+        raise ConfigError(
+            f"run={config.run}: trained from Python, it does not say on which data\n"
+            "give them whole, as data=image_folder data.dir=photos"
+        )
     run.data = given if "_target_" in given else OmegaConf.merge(run.data, given)
     return run
 

@@ -51,13 +51,12 @@ class Run:
     def __init__(self, directory: Path) -> None:
         files = RunDirectory(directory)
         self.directory, self.epochs = directory, files.epochs()
-        self.config = choices(files.config())
-        self.seed: Draw = self.config.pop("seed")
+        self.config, result = choices(files.config()), files.result()
+        self.seed: Draw = self.config.pop("seed", result.get("seed"))
         fold = self.config.pop("data.fold", 0)
         if self.config.get("data.folds"):
             self.seed = self.seed, fold
         self.config.pop("changes", None)  # of how the run was started, not of what it is
-        result = files.result()
         self.status, self.error = result.get("status", "unfinished"), result.get("error", "")
         self.watched = (result.get("objective") or {}).get("name") or ""
         newest = dict(self.epochs[-1]) if self.epochs else {}
@@ -232,7 +231,7 @@ class Comparison:
             "run",
             *short(self.keys),
             *(heading for heading, _ in columns),
-            "epochs",
+            "epochs done",
             "status",
             "seeds",
         ]
@@ -371,8 +370,8 @@ def centre(found: statistics.Summary | None, metric: str) -> str:
 
 
 def interval(found: statistics.Summary | None) -> str:
-    """`90.43–91.97%`."""
-    return NOTHING if found is None or found.low is None else f"{100 * found.low:.2f}–{found.high:.2%}"
+    """`90.43 to 91.97%`."""
+    return NOTHING if found is None or found.low is None else f"{100 * found.low:.2f} to {found.high:.2%}"
 
 
 def span(counts: Iterable[int]) -> str:

@@ -214,7 +214,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str]) -> Figure:
     figure = Figure((side + (1.2 if named else 5), side), layout="constrained")
     axes = figure.subplots()
     low, high = (errors.min(), errors.max()) if errors.count() else (0.01, 0.1)
-    low = min(low, high / 1.1)
+    low = min(low, high / 10)
     axes.imshow(np.eye(len(matrix)), cmap="Greys", vmax=6)
     picture = axes.imshow(errors, cmap="Blues", norm=LogNorm(low, high))
     axes.set(xlabel="predicted class", ylabel="true class")
@@ -330,6 +330,8 @@ def _seeds(axes, groups, metric):
         title=f"{metric.replace('/', ' ')}: seeds, mean and its 95% interval", ylim=(len(groups) - 0.5, -0.5)
     )
     axes.set_yticks(range(len(groups)), [letter for letter, *_ in groups])
+    least, most = axes.get_xlim()
+    axes.set_xlim(max(least, -0.02), min(most, 1.02))  # few seeds have an interval that is wider
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.grid(alpha=0.3, axis="x")
     axes.spines[["top", "right"]].set_visible(False)

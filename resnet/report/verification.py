@@ -9,6 +9,7 @@ import keras
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from resnet.errors import UserError
+from resnet.run.callbacks import Progress
 from resnet.run.directory import RunDirectory
 from resnet.run.epoch_record import flat
 
@@ -54,11 +55,11 @@ def read(run: RunDirectory) -> Receipt:
 
 
 def steering(callbacks: Mapping[str, keras.callbacks.Callback]) -> dict[str, keras.callbacks.Callback]:
-    """Those that a repetition needs: they may steer a training, and need no run and write no file."""
+    """Those that a repetition needs: they may steer it, need no run, write no file and say nothing."""
     return {
         name: callback
         for name, callback in callbacks.items()
-        if not (getattr(callback, "needs_run", False) or isinstance(callback, WRITERS))
+        if not (getattr(callback, "needs_run", False) or isinstance(callback, (*WRITERS, Progress)))
     }
 
 

@@ -37,6 +37,7 @@ from resnet.training.weights import final_weights, measure_batch_norm
 log = logging.getLogger(__name__)
 FORMAT = 2  # of what `state` gives
 STEPS_PER_CALL = 16
+FEW_STEPS, FEW_WATCHED = 200, 50
 SECONDS_PER_CALL = 1.0
 EVALUATION_BATCH = 500
 Callbacks = Sequence[keras.callbacks.Callback] | Mapping[str, keras.callbacks.Callback]
@@ -192,6 +193,7 @@ class Trainer:
             self.sharpness,
         )
         self.step = self.epoch_start = self.test_looks = 0
+        self._news: list[str] = []
         self.history: list[dict[str, Any]] = []
         self.stopped, self.callback_factor = False, 1.0
         self.first_step_at: float | None = None
@@ -223,6 +225,7 @@ class Trainer:
         launched = launched or time.time()
         self.callbacks = named(callbacks)
         self._trace()
+        self._warn_of_little()
         self.model.optimizer = self.optimizer
         self.model.stop_training = self.stopped
         if self.minutes is not None and self.planned_steps is None:
@@ -406,6 +409,29 @@ class Trainer:
         callbacks.on_epoch_end(trained, self._logs())
         self._honour_rate()
         self.stopped = self._agreed(self.model.stop_training)
+        self._tell()
+
+    def _warn_of_little(self):
+        watched = self.watched and len(self.dataset.parts[self.watched])
+        if self.plateau and watched < FEW_WATCHED:
+            log.warning(
+                "%d %s images steer the learning rate; without them: trainer.plateau=null",
+                watched,
+                self.watched,
+            )
+        if self.max_steps is None and self.minutes is None and self.total_steps < FEW_STEPS:
+            log.warning(
+                "%d steps in all; more trainer.epochs, or a smaller batch, give more", self.total_steps
+            )
+
+    def _tell(self):
+        """Say what is different from now on, after what an epoch came to."""
+        ends = self._is_over()
+        if self.stopped and not ends:
+            log.info("a callback stopped the training after epoch %d of %d", len(self.history), self.epochs)
+        elif self._news and not ends:
+            log.info("from epoch %d on: %s", len(self.history) + 1, ", ".join(self._news))
+        self._news.clear()
 
     def _begin_second_phase(self):
         """End a training of some parts, and begin one of all, with the optimizer as new."""
@@ -537,10 +563,10 @@ class Trainer:
             splits[self.watched] = self.evaluate(self.dataset.parts[self.watched])
         rate = self.rate(self._epoch_at(self.step - 1))
         if self.plateau and self.plateau.update(splits[self.watched]["loss"], rate["learning_rate"]):
-            log.info("epoch %d: plateau factor is now %.4g", epoch + 1, self.plateau.factor)
-        after = self.rate(epoch + 1)["schedule_factor"]
-        if after != rate["schedule_factor"] and epoch + 1 < self.epochs:
-            log.info("epoch %d: schedule factor is now %.4g", epoch + 1, after)
+            self._news.append(f"plateau factor {self.plateau.factor:.4g}")
+        factors = [self.rate(e)["schedule_factor"] for e in (epoch, self._epoch_at(self.step - 1), epoch + 1)]
+        if factors[0] == factors[1] != factors[2]:  # one that moves in each epoch is no news
+            self._news.append(f"schedule factor {factors[2]:.4g}")
         self.weights.update(self.model, splits.get(self.watched), self.step / self.total_steps)
         now = time.perf_counter()
         times = {**speed, "epoch_seconds": now - started, "evaluation_seconds": now - evaluated}

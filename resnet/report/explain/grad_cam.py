@@ -139,11 +139,17 @@ def _sentence(networks, rows, count):
     parts = []
     for network in networks:
         own = [row for row in rows if row["network"] == network.label]
-        wrong = sum(a["class"] != b["class"] for a, b in zip(own[:count], own[count:], strict=True))
-        other = "true" if own[-1]["which"] == "true" else "second"
-        parts.append(
-            f"{network.label}: for {wrong} of {count} pictures the {other} class is not the predicted."
-        )
+        pairs = list(zip(own[:count], own[count:], strict=True))
+        if own[-1]["which"] == "true":
+            wrong = sum(predicted["class"] != true["class"] for predicted, true in pairs)
+            parts.append(f"{network.label}: {wrong} of {count} pictures are mistaken.")
+        else:
+            said = [
+                f"{first['picture']} is {first['class']} ({first['probability']:.0%}), or {second['class']} "
+                f"({second['probability']:.0%})"
+                for first, second in pairs
+            ]
+            parts.append(f"{network.label}: {'; '.join(said)}.")
     return " ".join(parts)
 
 

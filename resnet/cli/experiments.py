@@ -1,0 +1,37 @@
+"""What an experiment says of the options that it chooses, where the command line chooses others."""
+
+from __future__ import annotations
+
+import logging
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from resnet.cli.check import GROUPS
+
+log = logging.getLogger(__name__)
+
+
+def leave_out_foreign(config: DictConfig) -> None:
+    """Take out of `config`, and log, what its experiment says of options that it is run without.
+
+    As `schedule.boundaries` of `experiment=demo schedule=constant`, which Hydra merges into the latter.
+    """
+    hydra = HydraConfig.get()
+    choices, told = hydra.runtime.choices, [text.lstrip("+") for text in hydra.overrides.task]
+    if not choices.get("experiment"):
+        return
+    for group, option in choices.items():
+        if group.partition("/")[0] not in GROUPS or not any(text.startswith(f"{group}=") for text in told):
+            continue
+        path = group.replace("/", ".")
+        node, own = (OmegaConf.select(of, path) for of in (config, compose(f"{group}/{option}")))
+        given = {key for key in node if any(text.startswith(f"{path}.{key}") for text in told)}
+        foreign = [key for key in node if key not in own and key not in given]
+        with open_dict(node):
+            for key in foreign:
+                del node[key]
+        if foreign:
+            names, experiment = ", ".join(map(str, foreign)), choices["experiment"]
+            log.info("%s=%s has no %s: left out of experiment=%s", group, option, names, experiment)
