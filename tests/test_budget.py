@@ -12,6 +12,7 @@ from resnet.errors import UserError
 from resnet.models import resnet_v1
 from resnet.training import optimizers
 from resnet.training.budget import Pace, steps_within
+from resnet.training.freezing import Freeze
 from resnet.training.schedules import OneCycle
 from resnet.training.trainer import Trainer
 
@@ -76,6 +77,14 @@ def test_a_run_keeps_its_plan():
     assert compiled(minutes=None).planned_steps is None
     with pytest.raises(UserError, match="minutes=3, it was 0.15"):
         compiled(minutes=3)
+
+
+def test_a_thaw_cannot_be_planned():
+    trainer = Trainer(batch_size=50, minutes=1)
+    dataset = digits(train_size=200, test_size=100, validation_split=0.2, seed=1)
+    model = resnet_v1(dataset.image_shape, 10, depth=8)
+    with pytest.raises(UserError, match="give trainer.epochs in its place"):
+        trainer.compile(model, optimizers.Adam(1e-3), dataset, freeze=Freeze(["stem"], epochs=2))
 
 
 def test_no_time_at_all():

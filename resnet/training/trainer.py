@@ -164,6 +164,11 @@ class Trainer:
         self._check_model(model)
         self._check_optimizer(optimizer)
         self.freeze = freeze or Freeze()
+        if self.freeze.epochs is not None and self.minutes is not None:
+            raise UserError(
+                "trainer.minutes: steps take longer once nothing is frozen, which cannot be tried before\n"
+                "give trainer.epochs in its place, or freeze.epochs=null"
+            )
         if self.freeze.parts and optimizer.use_ema:
             raise UserError("optimizer.use_ema averages frozen weights too; give trainer.final_weights=ema")
         if self.precision == "float16" and unscaled(optimizer) is optimizer:
@@ -210,8 +215,6 @@ class Trainer:
     def fit(self, callbacks: Callbacks = (), launched: float | None = None) -> list[dict[str, Any]]:
         """Train to the last epoch, then give the model its final weights; returns `history`.
 
-        `launched` is when the `minutes` began, in seconds since the epoch; None for now.
-
         `history` holds a record for each epoch, see `run.epoch_record`. Callbacks are those of Keras, in a
         list or by name. `on_train_batch_end` comes after each call, which holds up to 16 steps; a callback
         whose `every_step` is true gets every step, and one with `steps_to_next(step)` says after how many
@@ -220,7 +223,8 @@ class Trainer:
         `(S, B)` are `trainer.indices`; where one has a true `expects_divergence`, a loss that is not finite
         is no error. What a callback remembers is part of the checkpoint, see `training.callback_memory`. A
         rate that one assigns to `model.optimizer.learning_rate` is honoured: from then on the rate is
-        schedule x plateau x what it made of it.
+        schedule x plateau x what it made of it. `launched` is when the `minutes` began, in seconds since the
+        epoch; None for now.
         """
         launched = launched or time.time()
         self.callbacks = named(callbacks)
