@@ -109,7 +109,7 @@ class Style:
     ) -> keras.KerasTensor:
         """Convolution with He-normal weights (He et al. 2015b); `of_images` is a network's first.
 
-        Of an even size, which has no middle, it is `valid`: nothing is padded.
+        Of an even size, which has no middle, and without strides it is `valid`: nothing is padded.
         """
         if self.residual == "fixup" and not of_images:
             x = Shift(name=f"{name}_shift")(x)
@@ -117,6 +117,7 @@ class Style:
         if self.is_normalizer_free:
             gain = 1.0 if of_images else GAINS[self.activation]
             layer = partial(StandardizedConv2D, gain_of_activation=gain)
+        off_centre = size % 2 == 0 and strides == 1
         explicit = self.padding == "symmetric" and strides > 1 and size > 1
         if explicit:
             x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
@@ -125,7 +126,7 @@ class Style:
             size,
             strides=strides,
             groups=groups,
-            padding="valid" if explicit or size % 2 == 0 else "same",
+            padding="valid" if explicit or off_centre else "same",
             use_bias=self.conv_bias,
             kernel_initializer=initializer,
             kernel_regularizer=self.regularizer,
