@@ -22,11 +22,13 @@ def leave_out_foreign(config: DictConfig) -> None:
     choices, told = hydra.runtime.choices, [text.lstrip("+") for text in hydra.overrides.task]
     if not choices.get("experiment"):
         return
+    places = [text for text in hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
     for group, option in choices.items():
         if group.partition("/")[0] not in GROUPS or not any(text.startswith(f"{group}=") for text in told):
             continue
         path = group.replace("/", ".")
-        node, own = (OmegaConf.select(of, path) for of in (config, compose(f"{group}/{option}")))
+        without = compose(hydra.job.config_name, [*places, f"{group}={option}"])
+        node, own = (OmegaConf.select(of, path) for of in (config, without))
         given = {key for key in node if any(text.startswith(f"{path}.{key}") for text in told)}
         foreign = [key for key in node if key not in own and key not in given]
         with open_dict(node):

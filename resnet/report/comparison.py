@@ -52,7 +52,7 @@ class Run:
         files = RunDirectory(directory)
         self.directory, self.epochs = directory, files.epochs()
         self.config, result = choices(files.config()), files.result()
-        self.seed: Draw = self.config.pop("seed", result.get("seed"))
+        self.seed: Draw = self.config.pop("seed") if "seed" in self.config else result["seed"]
         fold = self.config.pop("data.fold", 0)
         if self.config.get("data.folds"):
             self.seed = self.seed, fold

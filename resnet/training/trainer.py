@@ -416,6 +416,8 @@ class Trainer:
         self._tell()
 
     def _warn_of_little(self):
+        if not self.chief:
+            return
         watched = self.watched and len(self.dataset.parts[self.watched])
         if self.plateau and watched < FEW_WATCHED:
             log.warning(
