@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from resnet.errors import UserError
 
-SHARE = 0.03  # share of the time in which steps are tried
+SHARE = 0.05  # share of the time in which steps are tried; its second half is measured
 LONGEST = 20.0  # seconds of that, at most
 
 

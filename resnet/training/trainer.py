@@ -488,14 +488,13 @@ class Trainer:
         """The `budget.Pace` of steps that are trained for so many seconds, and of an evaluation."""
         silent, calls = keras.callbacks.CallbackList(), self._endless_calls()
         self._assign_rate(0.0)
-        indices, block = next(calls)
-        self._train_call(indices, block, silent)  # which is compiled now
-        first, started, passed = self.step, time.perf_counter(), 0.0
-        while not passed or passed < seconds:
-            indices, block = next(calls)
-            self._train_call(indices, block, silent)
-            self._agree_on_next_call()
-            passed = max(everyone(self.strategy, time.perf_counter() - started))
+        for _ in ("compile and warm up", "measure"):
+            first, started, passed = self.step, time.perf_counter(), 0.0
+            while not passed or passed < seconds / 2:
+                indices, block = next(calls)
+                self._train_call(indices, block, silent)
+                self._agree_on_next_call()
+                passed = max(everyone(self.strategy, time.perf_counter() - started))
         step, parts, epoch = passed / (self.step - first), self.dataset.parts, 0.0
         image = step / self.batch_size / 3  # without the backward pass
         if self.watched:
