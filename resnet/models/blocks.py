@@ -449,7 +449,10 @@ def classifier(x: keras.KerasTensor, num_classes: int, style: Style | None = Non
     return logits(x, num_classes)
 
 
-def logits(x: keras.KerasTensor, num_classes: int, initializer: str = "he_normal") -> keras.KerasTensor:
+def logits(
+    x: keras.KerasTensor, num_classes: int, initializer: str = "he_normal", bias: bool = True
+) -> keras.KerasTensor:
     if num_classes < 2:
         raise ValueError(f"num_classes is at least 2, not {num_classes}")
-    return keras.layers.Dense(num_classes, kernel_initializer=initializer, dtype="float32", name="logits")(x)
+    options = {"use_bias": bias, "kernel_initializer": initializer, "dtype": "float32", "name": "logits"}
+    return keras.layers.Dense(num_classes, **options)(x)

@@ -66,7 +66,4 @@ def resnet9(
         elif count:
             x = blocks.add(x, y, Spot(name, None, 1, len(filters)))
     x = keras.layers.GlobalMaxPooling2D(name="pool")(x)
-    logits = keras.layers.Dense(
-        num_classes, use_bias=False, kernel_initializer="he_normal", dtype="float32", name="logits"
-    )(x)
-    return keras.Model(inputs, logits, name="resnet9")
+    return keras.Model(inputs, blocks.logits(x, num_classes, bias=False), name="resnet9")
