@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from resnet.cli.check import check_node, check_values
-from resnet.cli.command import command, finished_run, import_keras, run_config
+from resnet.cli.command import command, finished_run, import_keras, run_config, told
 from resnet.errors import decoration
 from resnet.files import read_arrays
 from resnet.run.directory import RunDirectory
@@ -69,11 +68,6 @@ def data_config(config, directory):
         alike = {key: own[key] for key in READING if key in own} | WHOLE
         run.data.update({k: alike[k] for k in alike if k in given and f"data.{k}" not in told()})
     return OmegaConf.to_container(run.data, resolve=True)
-
-
-def told():
-    """The keys that the command line sets."""
-    return {override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task}
 
 
 def test_images(config, run, dataset):

@@ -154,6 +154,11 @@ def _last_of_each(before, now):
     return [override for override in before if override.partition("=")[0] not in again] + now
 
 
+def told() -> set[str]:
+    """The keys, and groups, that the command line sets."""
+    return {override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task}
+
+
 def finished_run(config: DictConfig) -> Path:
     """The directory `config.run`. Raises ConfigError, or UserError, unless a finished run lies there."""
     return RunDirectory.finished(named_run(config)).path

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from resnet.cli.check import GROUPS
+from resnet.cli.command import told
 
 log = logging.getLogger(__name__)
 
@@ -19,17 +20,17 @@ def leave_out_foreign(config: DictConfig) -> None:
     As `schedule.boundaries` of `experiment=demo schedule=constant`, which Hydra merges into the latter.
     """
     hydra = HydraConfig.get()
-    choices, told = hydra.runtime.choices, [text.lstrip("+") for text in hydra.overrides.task]
+    choices, keys = hydra.runtime.choices, told()
     if not choices.get("experiment"):
         return
     places = [text for text in hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
     for group, option in choices.items():
-        if group.partition("/")[0] not in GROUPS or not any(text.startswith(f"{group}=") for text in told):
+        if group.partition("/")[0] not in GROUPS or group not in keys:
             continue
         path = group.replace("/", ".")
         without = compose(hydra.job.config_name, [*places, f"{group}={option}"])
         node, own = (OmegaConf.select(of, path) for of in (config, without))
-        given = {key for key in node if any(text.startswith(f"{path}.{key}") for text in told)}
+        given = {key for key in node if any(f"{k}.".startswith(f"{path}.{key}.") for k in keys)}
         foreign = [key for key in node if key not in own and key not in given]
         with open_dict(node):
             for key in foreign:
