@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -43,6 +44,14 @@ def forget_peak_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):
         CLEAR_REFS.write_text("5", "ascii")  # proc(5): resets the peak resident set size
+
+
+@cache
+def cpu_words() -> frozenset[str]:
+    """The words of Linux' description of the CPU; elsewhere none."""
+    with suppress(OSError):
+        return frozenset(Path("/proc/cpuinfo").read_text("utf-8").split())
+    return frozenset()
 
 
 def available_memory() -> int:

@@ -12,6 +12,7 @@ import keras
 
 from resnet.models import names
 from resnet.models.attention import CBAM, SqueezeExcitation
+from resnet.models.convolution import Conv2D
 from resnet.models.layers import (
     Dropout,
     FusedBatchNormalization,
@@ -113,7 +114,7 @@ class Style:
         """
         if self.residual == "fixup" and not of_images:
             x = Shift(name=f"{name}_shift")(x)
-        layer: Callable = keras.layers.Conv2D
+        layer: Callable = Conv2D
         if self.is_normalizer_free:
             gain = 1.0 if of_images else GAINS[self.activation]
             layer = partial(StandardizedConv2D, gain_of_activation=gain)

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from resnet.models.convolution import Conv2D
+
 # Of activations, by which the output has unit variance where the input is normal (section 4.1): a ReLU's by
 # the formula there, the others as the authors measured them.
 GAINS = {"relu": math.sqrt(2 / (1 - 1 / math.pi)), "gelu": 1.7015043497085571, "silu": 1.7881293296813965}
@@ -15,7 +17,7 @@ SMALLEST_VARIANCE = 1e-4  # of a filter, times its fan-in
 
 
 @keras.saving.register_keras_serializable("resnet")
-class StandardizedConv2D(keras.layers.Conv2D):
+class StandardizedConv2D(Conv2D):
     """`keras.layers.Conv2D` by scaled weight standardisation (section 4.1).
 
     Each filter of n weights is used as gain * (weights - mean) / (deviation * sqrt(n)), times

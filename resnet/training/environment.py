@@ -9,7 +9,7 @@ import platform
 import keras
 import tensorflow as tf
 
-from resnet.process import cores, git_commit, versions
+from resnet.process import cores, cpu_words, git_commit, versions
 from resnet.training.distribution import use_threads
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def native_bfloat16() -> str | None:
         details = tf.config.experimental.get_device_details(gpus[0])
         capability = details.get("compute_capability", (0, 0))
         return f"compute capability {'.'.join(map(str, capability))}" if capability >= (8, 0) else None
-    return " and ".join(sorted(_cpu_words() & BFLOAT16)) or None
+    return " and ".join(sorted(cpu_words() & BFLOAT16)) or None
 
 
 def circumstances(strategy: tf.distribute.Strategy) -> dict[str, str | int | None]:
@@ -72,19 +72,10 @@ def circumstances(strategy: tf.distribute.Strategy) -> dict[str, str | int | Non
         "commit": git_commit(__file__),
         "system": platform.system(),
         "machine": platform.machine(),
-        "cpu": " ".join(sorted(_cpu_words() & FEATURES)),
+        "cpu": " ".join(sorted(cpu_words() & FEATURES)),
         "gpus": ", ".join(str(details.get("device_name")) for details in gpus),
         **{name: os.environ.get(name) for name in ONEDNN},
         "precision": precision_in_force(),
         "threads": threads,
         "replicas": strategy.num_replicas_in_sync,
     }
-
-
-def _cpu_words():
-    """The words of Linux' description of the CPU; elsewhere none."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return set(file.read().split())
-    except OSError:
-        return set()

@@ -181,8 +181,10 @@ class Steps:
 
     def _differentiate_part(self, batch, size, weights):
         variables = self.model.trainable_variables
-        with tf.GradientTape() as tape, _standing_in(variables, weights):
-            tape.watch(weights or [])
+        # What is frozen is not watched: nothing before the first trained layer is differentiated.
+        watched = weights or [variable.value for variable in variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape, _standing_in(variables, weights):
+            tape.watch(watched)
             found = self.loss(batch, training=True)
             share = tf.size(found.losses) / size
             loss = tf.reduce_sum(found.losses) / tf.cast(size, tf.float32)
