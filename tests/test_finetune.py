@@ -6,6 +6,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from resnet.data import synthetic
 from resnet.errors import UserError
@@ -203,3 +204,28 @@ def test_killed_and_resumed_a_fine_tuning_is_the_uninterrupted_one(steps, tmp_pa
     assert (tmp_path / "run/normalization.npz").read_bytes() == (
         tmp_path / "whole/normalization.npz"
     ).read_bytes()
+
+
+def test_nothing_before_the_first_trained_layer_is_differentiated():
+    @tf.custom_gradient
+    def barrier(x):
+        def gradient(dy):
+            raise AssertionError("a gradient that nobody asked for")
+
+        return tf.identity(x), gradient
+
+    class Barrier(keras.layers.Layer):
+        def call(self, inputs):
+            return barrier(inputs)
+
+    images = keras.Input((8, 8, 3))
+    x = Barrier()(keras.layers.Conv2D(4, 3, name="frozen")(images))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(x))
+    model = keras.Model(images, keras.layers.Dense(3)(x))
+    model.get_layer("frozen").trainable = False
+    before = model.get_weights()
+    trainer = Trainer(epochs=1, batch_size=8, watch="test")
+    trainer.compile(model, optimizers.Adam(0.01), data())
+    trainer.fit()
+    same = [np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
+    assert same == [True, True, False, False, False, False]

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from resnet.models import convolution
+from resnet.models.convolution import Conv2D
 from resnet.models.layers import FusedBatchNormalization, ReLU
 
 
@@ -63,3 +65,48 @@ def test_relu_is_keras(policy, options):
     for expected, value in zip(*results, strict=True):
         np.testing.assert_array_equal(value, expected)
     assert layer.get_config().keys() == keras.layers.ReLU().get_config().keys()
+
+
+@pytest.mark.parametrize(("policy", "atol"), [("float32", 1e-5), ("mixed_bfloat16", 2e-2)])
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((2, 5, 4, 64), {"kernel_size": 3}),
+        ((2, 8, 8, 96), {"kernel_size": (1, 5)}),
+        ((2, 2, 2, 64), {"kernel_size": 1}),
+        ((2, 3, 3, 64), {"kernel_size": 3, "activation": "tanh", "use_bias": True}),
+        ((2, 5, 4, 64), {"kernel_size": 3, "strides": 2}),
+        ((2, 5, 4, 64), {"kernel_size": 2}),
+        ((2, 5, 4, 64), {"kernel_size": 3, "dilation_rate": 2}),
+        ((2, 5, 4, 64), {"kernel_size": 3, "groups": 2}),
+        ((2, 5, 4, 64), {"kernel_size": 3, "padding": "valid"}),
+        ((2, 12, 12, 64), {"kernel_size": 3}),
+        ((2, 5, 4, 8), {"kernel_size": 3}),
+    ],
+)
+def test_a_convolution_is_keras(shape, options, policy, atol, monkeypatch):
+    """Outputs and gradients, as parts of the largest of each, of Keras' layer in float32."""
+    monkeypatch.setattr(convolution, "cpu_words", lambda: {"avx512_bf16"})
+    rng = np.random.default_rng(0)
+    options = {"filters": 64, "padding": "same", "use_bias": False, **options}
+    theirs, ours = keras.layers.Conv2D(**options, dtype="float32"), Conv2D(**options, dtype=policy)
+    images = tf.constant(rng.normal(size=shape).astype("float32"))
+    results = []
+    for layer in (theirs, ours):
+        layer.build(shape)
+        layer.set_weights(theirs.get_weights())
+
+        @tf.function
+        def run(images, layer=layer):
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                outputs = tf.cast(layer(images), tf.float32)
+                upstream = 1 + tf.random.stateless_normal(tf.shape(outputs), (0, 1))
+                loss = tf.reduce_sum(outputs * upstream)
+            return outputs, *tape.gradient(loss, [images, *(w.value for w in layer.trainable_variables)])
+
+        results.append(run(images))
+    for expected, value in zip(*results, strict=True):
+        scale = float(tf.reduce_max(tf.abs(expected)))
+        np.testing.assert_allclose(value / scale, expected / scale, atol=atol, rtol=0)
+    assert ours.get_config().keys() == theirs.get_config().keys()

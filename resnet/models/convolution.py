@@ -7,7 +7,10 @@ import tensorflow as tf
 
 from resnet.process import cpu_words
 
-MOST_PIXELS, LEAST_CHANNELS = 64, 64  # of an output, and before and after: as benchmarks/kernel_gradient.py found
+MOST_PIXELS, LEAST_CHANNELS = (
+    64,
+    64,
+)  # of an output, and before and after: as benchmarks/kernel_gradient.py found
 
 
 @keras.saving.register_keras_serializable("resnet")
@@ -54,13 +57,12 @@ def _convolve(x, kernel):
         (rows, columns, channels, filters), (_, height, width, _) = kernel.shape, x.shape
         padded = tf.pad(x, [[0, 0], [rows // 2] * 2, [columns // 2] * 2, [0, 0]])
         outputs = tf.reshape(dy, (-1, filters))
-        products = [
-            tf.matmul(
-                tf.reshape(padded[:, i : i + height, j : j + width], (-1, channels)), outputs, transpose_a=True
-            )
+        moved = [
+            tf.reshape(padded[:, i : i + height, j : j + width], (-1, channels))
             for i in range(rows)
             for j in range(columns)
         ]
+        products = [tf.matmul(inputs, outputs, transpose_a=True) for inputs in moved]
         return dx, tf.reshape(tf.stack(products), kernel.shape)
 
     return tf.nn.conv2d(x, kernel, 1, "SAME"), gradients
