@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from resnet.models import convolution
 from resnet.models.convolution import Conv2D
-from resnet.models.layers import FusedBatchNormalization, ReLU
+from resnet.models.layers import Activation, FusedBatchNormalization, ReLU
 
 
 @pytest.mark.parametrize(("policy", "atol"), [("float32", 2e-5), ("mixed_bfloat16", 1e-2)])
@@ -71,16 +71,16 @@ def test_relu_is_keras(policy, options):
 @pytest.mark.parametrize(
     ("shape", "options"),
     [
-        ((2, 5, 4, 64), {"kernel_size": 3}),
-        ((2, 8, 8, 96), {"kernel_size": (1, 5)}),
-        ((2, 2, 2, 64), {"kernel_size": 1}),
-        ((2, 3, 3, 64), {"kernel_size": 3, "activation": "tanh", "use_bias": True}),
-        ((2, 5, 4, 64), {"kernel_size": 3, "strides": 2}),
-        ((2, 5, 4, 64), {"kernel_size": 2}),
-        ((2, 5, 4, 64), {"kernel_size": 3, "dilation_rate": 2}),
-        ((2, 5, 4, 64), {"kernel_size": 3, "groups": 2}),
-        ((2, 5, 4, 64), {"kernel_size": 3, "padding": "valid"}),
-        ((2, 12, 12, 64), {"kernel_size": 3}),
+        ((2, 5, 4, 128), {"kernel_size": 3}),
+        ((2, 8, 8, 160), {"kernel_size": (1, 5)}),
+        ((2, 2, 2, 128), {"kernel_size": 1}),
+        ((2, 3, 3, 128), {"kernel_size": 3, "activation": "tanh", "use_bias": True}),
+        ((2, 5, 4, 128), {"kernel_size": 3, "strides": 2}),
+        ((2, 5, 4, 128), {"kernel_size": 2}),
+        ((2, 5, 4, 128), {"kernel_size": 3, "dilation_rate": 2}),
+        ((2, 5, 4, 128), {"kernel_size": 3, "groups": 2}),
+        ((2, 5, 4, 128), {"kernel_size": 3, "padding": "valid"}),
+        ((2, 12, 12, 128), {"kernel_size": 3}),
         ((2, 5, 4, 8), {"kernel_size": 3}),
     ],
 )
@@ -88,7 +88,7 @@ def test_a_convolution_is_keras(shape, options, policy, atol, monkeypatch):
     """Outputs and gradients, as parts of the largest of each, of Keras' layer in float32."""
     monkeypatch.setattr(convolution, "cpu_words", lambda: {"avx512_bf16"})
     rng = np.random.default_rng(0)
-    options = {"filters": 64, "padding": "same", "use_bias": False, **options}
+    options = {"filters": 128, "padding": "same", "use_bias": False, **options}
     theirs, ours = keras.layers.Conv2D(**options, dtype="float32"), Conv2D(**options, dtype=policy)
     images = tf.constant(rng.normal(size=shape).astype("float32"))
     results = []
@@ -110,3 +110,31 @@ def test_a_convolution_is_keras(shape, options, policy, atol, monkeypatch):
         scale = float(tf.reduce_max(tf.abs(expected)))
         np.testing.assert_allclose(value / scale, expected / scale, atol=atol, rtol=0)
     assert ours.get_config().keys() == theirs.get_config().keys()
+
+
+@pytest.mark.parametrize(("policy", "atol"), [("float32", 1e-5), ("mixed_bfloat16", 1e-2)])
+@pytest.mark.parametrize("name", ["gelu", "silu", "tanh"])
+@pytest.mark.parametrize("training", [True, False])
+def test_an_activation_is_keras(name, policy, atol, training):
+    """Outputs and gradients, as parts of the largest of each, of Keras' layer in float32."""
+    rng = np.random.default_rng(0)
+    images, upstream = (rng.normal(0, 3, (4, 8, 8, 3)).astype("float32") for _ in range(2))
+    images = tf.cast(tf.cast(images, tf.bfloat16), tf.float32)
+    results = []
+    stock, ours = keras.layers.Activation(name, dtype="float32"), Activation(name, dtype=policy)
+    for layer, called in ((stock, {}), (ours, {"training": training})):
+
+        @tf.function
+        def run(images, layer=layer, called=called):
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                outputs = tf.cast(layer(images, **called), tf.float32)
+                loss = tf.reduce_sum(outputs * upstream)
+            assert outputs.shape == images.shape
+            return outputs, tape.gradient(loss, images)
+
+        results.append(run(images))
+    for expected, value in zip(*results, strict=True):
+        scale = float(tf.reduce_max(tf.abs(expected)))
+        np.testing.assert_allclose(value / scale, expected / scale, atol=atol, rtol=0)
+    assert layer.get_config().keys() == keras.layers.Activation(name).get_config().keys()

@@ -14,6 +14,7 @@ from resnet.models import names
 from resnet.models.attention import CBAM, SqueezeExcitation
 from resnet.models.convolution import Conv2D
 from resnet.models.layers import (
+    Activation,
     Dropout,
     FusedBatchNormalization,
     IdentityShortcut,
@@ -154,7 +155,7 @@ class Style:
             x = Shift(name=f"{name}_shift")(x)
         if self.activation == "relu":
             return ReLU(name=name)(x)
-        return keras.layers.Activation(self.activation, name=name)(x)
+        return Activation(self.activation, name=name)(x)
 
     def end_branch(self, y: keras.KerasTensor, name: str) -> keras.KerasTensor:
         """What stands between the last convolution of a branch and the addition."""
