@@ -7,10 +7,8 @@ import tensorflow as tf
 
 from resnet.process import cpu_words
 
-MOST_PIXELS, LEAST_CHANNELS = (
-    64,
-    64,
-)  # of an output, and before and after: as benchmarks/kernel_gradient.py found
+# Of an output, and before and after: from there on benchmarks/layers.py found the product quicker.
+MOST_PIXELS, LEAST_CHANNELS = 64, 128
 
 
 @keras.saving.register_keras_serializable("resnet")
