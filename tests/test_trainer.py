@@ -53,6 +53,27 @@ def test_same_seed_same_losses():
     )
 
 
+def test_a_state_stays_as_it_was_taken(two_replicas):
+    """Whatever is trained after it, though nothing is copied."""
+    kept = []
+
+    class Take(keras.callbacks.Callback):
+        every_step = True
+
+        def on_train_batch_end(self, batch, logs=None):
+            arrays, _ = self.trainer.state()
+            kept.append((arrays, {name: array.copy() for name, array in arrays.items()}))
+
+    for strategy in None, two_replicas:
+        trained(strategy, callbacks=[Take()])
+    for arrays, copies in kept:
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, copies[name])
+    assert len(kept) == 16
+    moving = [name for name in kept[0][0] if name.endswith("gamma")]
+    assert moving and not any(np.array_equal(kept[0][0][name], kept[7][0][name]) for name in moving)
+
+
 @pytest.mark.slow
 def test_two_replicas(two_replicas):
     trainer, history = trained(two_replicas, epochs=8, batch_size=20)

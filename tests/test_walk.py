@@ -53,7 +53,7 @@ def test_a_recipe_that_is_written_composes_to_what_it_was_mixed_from(end, tmp_pa
 def test_the_changes_from_the_keras_example_to_fast_cpu():
     first, last = (recipe(CONF, name, COMMON) for name in ("keras_example", "fast_cpu"))
     assert differing(first, last) == [
-        *("data", "model", "optimizer", "augmentation", "schedule", "loss", "trainer")
+        *("data", "model", "optimizer", "augmentation", "schedule", "loss", "init", "freeze", "trainer")
     ]
     assert differing(first, recipe(CONF, "keras_example", [*COMMON, "optimizer=sgd"])) == ["optimizer"]
 

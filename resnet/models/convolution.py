@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from resnet.process import cpu_words
 
-# Of an output, and before and after: from there on benchmarks/layers.py found the product quicker.
-MOST_PIXELS, LEAST_CHANNELS = 64, 128
+# From so many channels before and after on the product is quicker, as benchmarks/layers.py and
+# benchmarks/operations.py show: of outputs with fewer pixels than 8 x 8, and of larger ones by the pixel.
+CHANNELS, PIXELS, CHANNELS_A_PIXEL = 128, 64, 8
 
 
 @keras.saving.register_keras_serializable("resnet")
@@ -27,12 +28,12 @@ class Conv2D(keras.layers.Conv2D):
 
     def _is_product_quicker(self, inputs):
         height, width, channels = inputs.shape[1:]
+        if not (height and width):
+            return False
+        least = CHANNELS if height * width < PIXELS else CHANNELS_A_PIXEL * height * width
         return (
             inputs.dtype == tf.bfloat16
-            and height
-            and width
-            and height * width <= MOST_PIXELS
-            and min(channels, self.filters) >= LEAST_CHANNELS
+            and min(channels, self.filters) >= least
             and self.padding == "same"
             and self.strides == self.dilation_rate == (1, 1)
             and self.groups == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import keras
@@ -439,8 +439,8 @@ class Repeat(keras.layers.Layer):
 
         if self.recompute == "inverse":
             loop: Callable = _inverted_loop
-        elif self.recompute:  # two at once: one is run again while the other's gradients are under way
-            loop = partial(_recomputed_loop, at_once=1 if self._is_summed() else 2)
+        elif self.recompute:
+            loop = _recomputed_loop
         elif self.repeats <= FEW_BLOCKS and not self._is_summed():
             loop = _written_out
         else:
@@ -525,7 +525,7 @@ def _written_out(apply, x, trained, untrained, num_statistics):
     return x, [tf.stack(values) for values in zip(*moved, strict=True)]
 
 
-def _recomputed_loop(apply, x, trained, untrained, num_statistics, at_once):
+def _recomputed_loop(apply, x, trained, untrained, num_statistics):
     """As `_loop`, in segments as long as the root of their number (Chen et al. 2016, section 4.1).
 
     Only the input of each segment is kept for the backward pass, which runs the segment again.
@@ -560,9 +560,8 @@ def _recomputed_loop(apply, x, trained, untrained, num_statistics, at_once):
                 return i - 1, dx, _write(gradients, i, dw)
 
             start = (count - 1, dy, _arrays(trained, count, [None]))
-            _, dx, gradients = tf.while_loop(
-                lambda i, *_: i >= 0, backward, start, parallel_iterations=at_once
-            )
+            # One at a time, to hold the activations of one.
+            _, dx, gradients = tf.while_loop(lambda i, *_: i >= 0, backward, start, parallel_iterations=1)
             return dx, *_concat(gradients, trained)
 
         return (y, *_concat(moved, statistics)), gradient

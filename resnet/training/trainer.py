@@ -269,7 +269,10 @@ class Trainer:
         }
         if self.plateau:
             progress["plateau"] = self.plateau.state()
-        arrays = {name: np.array(variable) for name, variable in self._variables().items()}
+        # Not copied: TensorFlow leaves a buffer alone, and writes to another one, for as long as it is held.
+        arrays = {
+            name: np.asarray(tf.convert_to_tensor(variable)) for name, variable in self._variables().items()
+        }
         remembered = {name: callback_memory.state(callback) for name, callback in self.callbacks.items()}
         for owner, state in {"weights": self.weights.state(), **_prefixed(remembered)}.items():
             plain, own = callback_memory.parted(state)
