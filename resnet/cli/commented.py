@@ -76,7 +76,8 @@ class Commented:
             here = (*path, key.value)
             if _is_block(value, yaml.SequenceNode):
                 nodes = [member for member in value.value if _target(member)]
-                text = f"{len(nodes)} nodes" if nodes else f"[{', '.join(m.value for m in value.value)}]"
+                members = ", ".join(" ".join(self._text(member).split()) for member in value.value)
+                text = f"{len(nodes)} nodes" if nodes else f"[{members}]"
                 yield Option(here, owner, None, text, self._beside(key))
                 for i, member in enumerate(nodes):
                     yield Option((*here, str(i)), owner, _target(member), "", "")
@@ -86,8 +87,10 @@ class Commented:
                     yield Option(here, owner, _target(value), "", self._beside(key))
                 yield from self._options(here, value, _target(value))
             else:
-                text = self.text[value.start_mark.index : value.end_mark.index]
-                yield Option(here, owner, None, text, self._beside(value))
+                yield Option(here, owner, None, self._text(value), self._beside(value))
+
+    def _text(self, node):
+        return self.text[node.start_mark.index : node.end_mark.index]
 
     def _beside(self, node):
         """The comment behind a node, on its line."""
