@@ -40,14 +40,12 @@ REPEATS = 8
 
 def passes(layer, images):
     layer.build(images.shape)
-    trains = isinstance(layer, (Activation, keras.layers.BatchNormalization))
-    told = {"training": True} if trains else {}
 
     @tf.function
     def run():
         with tf.GradientTape() as tape:
             tape.watch(images)
-            outputs = layer(images, **told)
+            outputs = layer(images, training=True)
         weights = [weight.value for weight in layer.trainable_variables]
         return tape.gradient(outputs, [images, *weights], outputs)
 

@@ -145,7 +145,7 @@ def test_labels_are_smoothed_in_training_only():
 def test_little_to_learn_from_is_told(caplog):
     trained(validation_split=0.2, plateau=Plateau(), max_steps=1)
     trained(epochs=1)
-    said = [record.getMessage() for record in caplog.records]
+    said = [r.getMessage() for r in caplog.records if r.name.startswith("resnet")]  # TensorFlow warns too
     assert said == [
         "40 validation images steer the learning rate; without them: trainer.plateau=null",
         "4 steps in all; more trainer.epochs, or a smaller batch, give more",
