@@ -41,7 +41,8 @@ class Airbench(nn.Module):
         self.head.weight.data /= self.head.weight.data.std()
 
     def forward(self, x):
-        return self.head(self.layers(self.whitened(x))) / 9
+        features = self.layers(self.whitened(x))
+        return self.head(features) / features.size(1)
 
 
 def whitening(images):
@@ -87,18 +88,26 @@ def logits(network, images):
         return torch.cat([network(batch).float() for batch in images.split(1000)])
 
 
-def accuracies(network, images, labels):
-    """Plain, and of six views."""
+def accuracies(network, images, labels, with_views):
+    """Plain, and of six views or None."""
+    plain = logits(network, images)
+    found = [plain, views(network, images, plain) if with_views else None]
+    return [of if of is None else (of.argmax(1) == labels).float().mean().item() for of in found]
+
+
+def views(network, images, plain):
+    """Logits, summed over six views: a picture and its moves by a pixel, each with its mirror image."""
     padded = functional.pad(images, (1,) * 4, "reflect")
     moved = padded[:, :, :-2, :-2], padded[:, :, 2:, 2:]
-    plain = logits(network, images)
-    views = 2 * (plain + logits(network, images.flip(-1)))
-    views += sum(logits(network, view) + logits(network, view.flip(-1)) for view in moved)
-    return [(found.argmax(1) == labels).float().mean().item() for found in (plain, views)]
+    found = 2 * (plain + logits(network, images.flip(-1)))
+    return found + sum(logits(network, view) + logits(network, view.flip(-1)) for view in moved)
 
 
 def train(train_images, train_labels, test_images, test_labels, seed, trained, scored):
-    """All epochs; after each `trained()`, then `scored(plain, views)`, accuracies of the test images."""
+    """All epochs; after each `trained()`, then `scored(plain, views)`, accuracies of the test images.
+
+    The latter is None but after the last epoch.
+    """
     torch.manual_seed(seed)
     images, labels = prepared(train_images), torch.from_numpy(train_labels).long()
     test_images, test_labels = prepared(test_images), torch.from_numpy(test_labels).long()
@@ -128,7 +137,9 @@ def train(train_images, train_labels, test_images, test_labels, seed, trained, s
             network.whitened.bias.requires_grad = step < ends[0]
             with torch.autocast("cpu", torch.bfloat16):
                 found = network(shown[chosen])
-            loss = functional.cross_entropy(found.float(), labels[chosen], label_smoothing=SMOOTHING)
+            loss = functional.cross_entropy(
+                found.float(), labels[chosen], label_smoothing=SMOOTHING, reduction="sum"
+            )
             sgd.zero_grad(set_to_none=True)
             for kernel in kernels:
                 kernel.grad = None
@@ -139,7 +150,7 @@ def train(train_images, train_labels, test_images, test_labels, seed, trained, s
             move(kernels, momentums, KERNEL_RATE * (1 - step / ends[1]))
             step += 1
         trained()
-        scored(*accuracies(network, test_images, test_labels))
+        scored(*accuracies(network, test_images, test_labels, with_views=epoch + 1 == EPOCHS))
 
 
 @torch.no_grad()
