@@ -334,6 +334,25 @@ def test_whitened_filters_see_uncorrelated_values_of_one_variance(stem_filters):
     np.testing.assert_allclose(moments, np.eye(half), atol=1e-3)
 
 
+def test_convolutions_that_begin_as_the_identity_pass_on_what_they_see():
+    dataset = data()
+    options = {"filters": (32, 32, 48), "branches": (1, 0, 0), "stem_filters": 24, "stem_size": 2}
+    before, model = (resnet9(dataset.image_shape, 3, **options) for _ in range(2))
+    model.set_weights(before.get_weights())
+    resnet.init.whitened(identity=True)(model, dataset)
+    rng = np.random.default_rng(0)
+    for name, channels in (
+        ("stage1_block1_conv1", 24),
+        ("stage1_block1_conv2", 32),
+        ("stage3_block1_conv1", 32),
+    ):
+        x = rng.normal(size=(2, 8, 8, channels)).astype("float32")
+        found = model.get_layer(name)(x)
+        np.testing.assert_allclose(found[..., :channels], x, atol=1e-6)
+        random = before.get_layer(name).kernel[..., channels:]
+        np.testing.assert_array_equal(model.get_layer(name).kernel[..., channels:], random)
+
+
 def test_more_filters_than_there_are_components():
     dataset = data()
     with pytest.raises(UserError, match="(?s)stem_conv has 64 filters, .*give at most 54"):

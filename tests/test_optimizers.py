@@ -57,6 +57,23 @@ def test_other_weights_are_left_to_adamw(shape):
     np.testing.assert_allclose(found, -reference.numpy() / 1e-3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_other_weights_are_left_to_gradient_descent_where_told_so(nesterov):
+    gradients = np.random.default_rng(0).normal(size=(4, 8)).astype("float32")
+    found, reference = keras.Variable(np.ones(8, "float32")), keras.Variable(np.ones(8, "float32"))
+    muon = Muon(0.1, nesterov=nesterov, others="sgd", others_momentum=0.8, weight_decay=0.0)
+    sgd = keras.optimizers.SGD(0.1, momentum=0.8, nesterov=nesterov)
+    for gradient in gradients:
+        muon.apply([keras.ops.convert_to_tensor(gradient)], [found])
+        sgd.apply([keras.ops.convert_to_tensor(gradient)], [reference])
+    np.testing.assert_allclose(found.numpy(), reference.numpy(), rtol=1e-5)
+
+
+def test_others_are_adam_or_sgd():
+    with pytest.raises(ValueError, match="others=lion: expected adam or sgd"):
+        Muon(others="lion")
+
+
 def test_decay_is_of_kernels_only():
     for shape, decays in (((3, 3, 4, 4), True), ((8, 4), False), ((8,), False)):
         ones, gradient = np.ones(shape, "float32"), np.ones(shape, "float32")

@@ -10,6 +10,7 @@ import numpy as np
 
 from resnet.errors import UserError
 from resnet.init.run import Init
+from resnet.training.optimizers.groups import is_kernel
 
 if TYPE_CHECKING:
     from resnet.data.dataset import Dataset
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 IMAGES = 5000
 
 
-def whitened(epsilon: float = 5e-4) -> Init:
+def whitened(epsilon: float = 5e-4, identity: bool = False) -> Init:
     """Principal components of the training images' patches, scaled to one variance, as the first kernel.
 
     Of the first convolution the filters are these components, the widest first, and then their negatives, so
@@ -27,11 +28,14 @@ def whitened(epsilon: float = 5e-4) -> Init:
 
     Args:
         epsilon: added to the variances, which bounds how much the least of them is scaled up.
+        identity: whether of each other convolution the first filters, as many as it has channels before it,
+            begin as the identity: it passes on what it sees, and its other filters are random (Jordan 2024,
+            section 3.3).
     """
-    return partial(_whiten, epsilon)
+    return partial(_whiten, epsilon, identity)
 
 
-def _whiten(epsilon: float, model: keras.Model, dataset: Dataset) -> Normalization:
+def _whiten(epsilon: float, identity: bool, model: keras.Model, dataset: Dataset) -> Normalization:
     first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
     height, width, channels, filters = first.kernel.shape
     size = height * width * channels
@@ -44,6 +48,9 @@ def _whiten(epsilon: float, model: keras.Model, dataset: Dataset) -> Normalizati
     pixels = np.asarray(dataset.normalization(images.astype(np.float32)))
     kernel = components(pixels, (height, width), epsilon)[..., : -(-filters // 2)]
     first.kernel.assign(np.concatenate([kernel, -kernel], -1)[..., :filters])
+    for variable in model.weights if identity else ():
+        if is_kernel(variable) and variable is not first.kernel:
+            variable.assign(_passing_on(np.array(variable)))
     return dataset.normalization
 
 
@@ -57,3 +64,12 @@ def components(images: np.ndarray, size: tuple[int, int], epsilon: float) -> np.
     variances, vectors = np.linalg.eigh((patches.T @ patches).astype(np.float64) / len(patches))
     scaled = (vectors / np.sqrt(variances + epsilon))[:, ::-1]
     return scaled.reshape(*size, images.shape[-1], -1).astype(np.float32)
+
+
+def _passing_on(kernel):
+    """`kernel`, or each of a stack, whose first filters give the channels before it."""
+    height, width, channels, filters = kernel.shape[-4:]
+    count = min(channels, filters)
+    kernel[..., :count] = 0
+    kernel[..., height // 2, width // 2, range(count), range(count)] = 1
+    return kernel

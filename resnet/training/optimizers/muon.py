@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @keras.saving.register_keras_serializable("resnet")
 class Muon(AdamW):
-    """Orthogonalised momentum for convolution kernels (Jordan et al. 2024); Adam for all other weights.
+    """Orthogonalised momentum for convolution kernels (Jordan et al. 2024), Adam or SGD for other weights.
 
     A kernel `(height, width, in, out)`, or each of a stage's stacked `(repeats, height, width, in, out)`,
     is a matrix of `out` columns; keras.optimizers.Muon would leave it to AdamW. Updates have the size
@@ -30,6 +30,9 @@ class Muon(AdamW):
         normalize: kernels keep one norm, the root of `out`, and so have their updates: the rate is then the
             share of a kernel that a step changes (Jordan 2024, airbench94_muon). It needs norms after the
             convolutions, which make their scale indifferent, and `groups` for the rate of all other weights.
+        others: `adam`, or `sgd` with a momentum of `others_momentum`, as airbench94_muon has it.
+
+    Raises ValueError for other `others`.
     """
 
     @with_options_of(AdamW, decay_of="kernels")
@@ -39,27 +42,45 @@ class Muon(AdamW):
         momentum: float = 0.95,
         nesterov: bool = True,
         normalize: bool = False,
+        others: str = "adam",
+        others_momentum: float = 0.85,
         **options: Any,
     ):
+        if others not in ("adam", "sgd"):
+            raise ValueError(f"others={others}: expected adam or sgd")
         super().__init__(learning_rate, **options)
         self.momentum, self.nesterov, self.normalize = momentum, nesterov, normalize
+        self.others, self.others_momentum = others, others_momentum
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
-        self.kernel_momentums: list[Any] = [  # by number of the variable
-            self.add_variable_from_reference(v, name="kernel_momentum") if is_kernel(v) else None
+        self.sums: list[Any] = [  # of the gradients, by number of the variable
+            self.add_variable_from_reference(v, name="kernel_momentum") if self._sums(v) else None
             for v in variables
         ]
 
     def descend(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: float) -> None:
-        if not is_kernel(variable):
+        if not self._sums(variable):
             super().descend(gradient, variable, learning_rate)
             return
-        moving = self.kernel_momentums[number(self, variable)]
-        self.assign(moving, self.momentum * moving + gradient)
-        step = gradient + self.momentum * moving if self.nesterov else moving
+        kernel = is_kernel(variable)
+        share = self.momentum if kernel else self.others_momentum
+        moving = self.sums[number(self, variable)]
+        self.assign(moving, share * moving + gradient)
+        step = gradient + share * moving if self.nesterov else moving
+        if kernel:
+            self._turn(variable, step, learning_rate)
+        else:
+            self.assign(variable, variable - ops.cast(learning_rate, variable.dtype) * step)
+
+    def _sums(self, variable):
+        """Whether its step is of a sum of gradients."""
+        return is_kernel(variable) or self.others == "sgd"
+
+    def _turn(self, variable, step, learning_rate):
+        """Take the step of a kernel, orthogonalised."""
         rows, columns = math.prod(variable.shape[-4:-1]), variable.shape[-1]
         matrices = orthogonalize(ops.reshape(step, (-1, rows, columns)))
         kernel, size = ops.convert_to_tensor(variable), 0.2 * math.sqrt(max(rows, columns))
@@ -73,10 +94,8 @@ class Muon(AdamW):
         self.assign(variable, kernel - ops.cast(learning_rate, variable.dtype) * step)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            **{name: getattr(self, name) for name in ("momentum", "nesterov", "normalize")},
-        }
+        own = ("momentum", "nesterov", "normalize", "others", "others_momentum")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 def orthogonalize(matrices: tf.Tensor, steps: int = 5) -> tf.Tensor:
