@@ -70,17 +70,15 @@ class Muon(AdamW):
         moving = self.sums[number(self, variable)]
         self.assign(moving, share * moving + gradient)
         step = gradient + share * moving if self.nesterov else moving
-        if kernel:
-            self._turn(variable, step, learning_rate)
-        else:
-            self.assign(variable, variable - ops.cast(learning_rate, variable.dtype) * step)
+        start, step = self._orthogonal(variable, step) if kernel else (variable, step)
+        self.assign(variable, start - ops.cast(learning_rate, variable.dtype) * step)
 
     def _sums(self, variable):
         """Whether its step is of a sum of gradients."""
         return is_kernel(variable) or self.others == "sgd"
 
-    def _turn(self, variable, step, learning_rate):
-        """Take the step of a kernel, orthogonalised."""
+    def _orthogonal(self, variable, step):
+        """A kernel, with the norm that it is to keep, and its step, orthogonalised."""
         rows, columns = math.prod(variable.shape[-4:-1]), variable.shape[-1]
         matrices = orthogonalize(ops.reshape(step, (-1, rows, columns)))
         kernel, size = ops.convert_to_tensor(variable), 0.2 * math.sqrt(max(rows, columns))
@@ -90,8 +88,7 @@ class Muon(AdamW):
             )  # the norm of an orthogonal one is that of the latter
             norm = ops.sqrt(ops.sum(ops.square(kernel), axis=(-4, -3, -2, -1), keepdims=True))
             kernel = kernel * (math.sqrt(columns) / ops.maximum(norm, 1e-7))  # one of zeros stays
-        step = ops.reshape(matrices, variable.shape) * size
-        self.assign(variable, kernel - ops.cast(learning_rate, variable.dtype) * step)
+        return kernel, ops.reshape(matrices, variable.shape) * size
 
     def get_config(self) -> dict[str, Any]:
         own = ("momentum", "nesterov", "normalize", "others", "others_momentum")
