@@ -14,8 +14,9 @@ import keras
 import tensorflow as tf
 
 import resnet
+from resnet.models.activations import Activation, ReLU
 from resnet.models.convolution import Conv2D
-from resnet.models.layers import Activation, FusedBatchNormalization, ReLU
+from resnet.models.layers import FusedBatchNormalization
 
 KERNEL = {"kernel_size": 3, "padding": "same", "use_bias": False}
 CASES = [  # Keras' layer, ours, their options, shape of the input

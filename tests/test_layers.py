@@ -2,10 +2,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.stats import norm
 
 from resnet.models import convolution
+from resnet.models.activations import Activation, ReLU
 from resnet.models.convolution import Conv2D
-from resnet.models.layers import Activation, FusedBatchNormalization, ReLU
+from resnet.models.layers import FusedBatchNormalization
 
 
 @pytest.mark.parametrize(("policy", "atol"), [("float32", 2e-5), ("mixed_bfloat16", 1e-2)])
@@ -110,6 +112,21 @@ def test_a_convolution_is_keras(shape, options, policy, atol, monkeypatch):
         scale = float(tf.reduce_max(tf.abs(expected)))
         np.testing.assert_allclose(value / scale, expected / scale, atol=atol, rtol=0)
     assert ours.get_config().keys() == theirs.get_config().keys()
+
+
+def test_gelu_of_every_bfloat16_and_its_slope_are_right_to_its_precision():
+    patterns = np.arange(2**16, dtype="uint16")
+    x = tf.bitcast(tf.constant(patterns), tf.bfloat16)
+    x = tf.boolean_mask(x, tf.abs(x) < 1e30)
+    layer = Activation("gelu", dtype="mixed_bfloat16")
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, training=True)
+    exact = np.array(x, "float64")
+    off = abs(np.array(y, "float64") - exact * norm.cdf(exact))
+    assert (off <= 2**-8 * abs(exact) + 2e-38).all()  # smaller numbers XLA takes for 0
+    slope = norm.cdf(exact) + exact * norm.pdf(exact)
+    np.testing.assert_allclose(np.array(tape.gradient(y, x), "float64"), slope, rtol=2**-8, atol=2**-10)
 
 
 @pytest.mark.parametrize(("policy", "atol"), [("float32", 1e-5), ("mixed_bfloat16", 1e-2)])

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 import keras
 
 from resnet.models import names
+from resnet.models.activations import Activation, ReLU
 from resnet.models.attention import CBAM, SqueezeExcitation
 from resnet.models.convolution import Conv2D
 from resnet.models.layers import (
-    Activation,
     Dropout,
     FusedBatchNormalization,
     IdentityShortcut,
-    ReLU,
     Repeat,
     Scale,
     Shift,

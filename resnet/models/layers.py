@@ -1,11 +1,10 @@
-"""What Keras lacks: fused batch norm, fast activations, shortcuts without weights, equal blocks as a loop."""
+"""What Keras lacks: fused batch norm, shortcuts without weights, equal blocks as a loop."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import keras
@@ -143,78 +142,6 @@ def _sum_over_replicas(x, number):
         return y, lambda dy: _sum_over_replicas(dy, number + 1)
 
     return reduce(x)
-
-
-@keras.saving.register_keras_serializable("resnet")
-class ReLU(keras.layers.ReLU):
-    """`keras.layers.ReLU`, which in bfloat16 on a CPU takes a quarter of the time.
-
-    Same arguments and results; but a NaN whose sign is negative becomes 0, as it does where TensorFlow
-    fuses batch normalisation and ReLU. Leaky and bounded ones are Keras' own.
-    """
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        plain = not self.negative_slope and not self.threshold and self.max_value is None
-        on_gpu = tf.config.list_physical_devices("GPU")
-        return _relu(inputs) if plain and inputs.dtype == tf.bfloat16 and not on_gpu else super().call(inputs)
-
-
-@tf.custom_gradient
-def _relu(x):
-    y = _where_positive(x, x)
-    return y, lambda dy: _where_positive(dy, y)
-
-
-def _where_positive(values, x):
-    """The bfloat16 `values` where x > 0, else 0.
-
-    Eigen would turn each number into a float32 and back, but the bits, as integers, are above 0 where the
-    number is.
-    """
-    bits = [tf.bitcast(v, tf.int16) for v in (values, x)]
-    chosen = tf.raw_ops.ReluGrad(gradients=bits[0], features=bits[1])
-    # In place Eigen would go number by number: the operands are in use until the result is there.
-    with tf.control_dependencies([chosen]):
-        tf.raw_ops.Assert(condition=tf.constant(True), data=[values, x])
-    return tf.bitcast(chosen, tf.bfloat16)
-
-
-@keras.saving.register_keras_serializable("resnet")
-class Activation(keras.layers.Activation):
-    """`keras.layers.Activation`, of which XLA makes one loop where it trains on a CPU.
-
-    Same arguments and results, but that bfloat16 is rounded once, at the end. What GELU or SiLU consist of
-    would each go through the memory.
-    """
-
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        if not training or tf.config.list_physical_devices("GPU") or not tf.test.is_built_with_xla():
-            return super().call(inputs)
-        outputs = _in_one_loop(self.activation, inputs.dtype)(tf.reshape(inputs, [-1]))
-        return tf.reshape(outputs, tf.shape(inputs))
-
-
-@cache
-def _in_one_loop(function, dtype):
-    """`function` of one axis, compiled by XLA, as is its gradient."""
-    numbers = tf.TensorSpec([None], dtype)
-
-    @tf.function(input_signature=[numbers], autograph=False, jit_compile=True)
-    def forward(x):
-        return tf.cast(function(tf.cast(x, tf.float32)), dtype)
-
-    @tf.function(input_signature=[numbers, numbers], autograph=False, jit_compile=True)
-    def backward(x, dy):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = forward(x)
-        return tape.gradient(y, x, dy)
-
-    @tf.custom_gradient
-    def run(x):
-        return forward(x), lambda dy: backward(x, dy)
-
-    return run
 
 
 @keras.saving.register_keras_serializable("resnet")
