@@ -219,11 +219,13 @@ class Run:
 
     def finish(self, trainer: Trainer) -> dict[str, Any]:
         """Score the finished network and write it, its pictures and the result."""
-        scores = {name: trainer.evaluate(part) for name, part in _held_out(trainer.dataset)}
+        parts = {name: part for name, part in trainer.dataset.parts.items() if name != "train"}
+        found = {name: trainer.examine(part) for name, part in parts.items()}
+        scores = {name: of_part for name, (of_part, _) in found.items()}
         if self.chief:
             with replacing(self.directory.model) as part:
                 trainer.model.save(part)
-            self._show(trainer, scores)
+            self._show(trainer, scores, {name: logits for name, (_, logits) in found.items()})
         scores["train"] = trainer.history[-1]["train"]
         objective = trainer.watched and f"{trainer.watched}/accuracy"
         history = trainer.history
@@ -322,14 +324,10 @@ class Run:
         self.directory.write_record(self.record)
         return None
 
-    def _show(self, trainer, scores):
+    def _show(self, trainer, scores, logits):
         """Outcomes of each held-out image, and pictures of the training and of the test images."""
         from resnet.report import evaluation, pictures
 
-        logits = {
-            name: evaluation.logits(trainer.model, part, trainer.preprocessing)
-            for name, part in _held_out(trainer.dataset)
-        }
         self._write_predictions(trainer.dataset, logits)
 
         def draw():
@@ -374,10 +372,6 @@ def _speed_text(result):
         return ""
     share = f"{result['share_of_matrix_product']:.0%} of the matrix product"
     return f"{result['images_per_second']:,.0f} images/s at {share}, "
-
-
-def _held_out(dataset):
-    return [(name, part) for name, part in dataset.parts.items() if name != "train"]
 
 
 def leave_the_log_to_the_chief() -> None:

@@ -109,10 +109,7 @@ class Steps:
             logits = tf.concat([found.logits for _, found in seen], 0)
             order = tf.concat(shares, 0)
             found = _outcomes(logits, tf.gather(labels, order))
-            at = tf.gather(places, order)[:, None]
-            return loss, tf.scatter_nd(
-                at, found, [tf.size(indices), 2]
-            )  # of the others' images 0, to be added
+            return loss, _among_others(found, tf.gather(places, order), tf.size(indices))
 
         @tf.function(
             input_signature=[
@@ -141,15 +138,21 @@ class Steps:
 
         return train_steps
 
-    def evaluation(self, feed: Feed) -> Callable[..., None]:
-        """A function of a block of `feed` of one step, and of its indices int32 `(1, B)`: for the metrics."""
+    def evaluation(self, feed: Feed) -> Callable[..., tf.Tensor]:
+        """A function of a block of `feed` of one step, and of its indices int32 `(1, B)`.
+
+        It adds them to the metrics, and gives their logits, float32 `(B, K)`.
+        """
 
         def replica_step(block, indices):
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
             places = tf.range(replica, tf.size(indices), self.strategy.num_replicas_in_sync)
             images, labels = feed.batch(block, 0, places, tf.gather(indices[0], places))
             batch = self.preprocessing.evaluation(images, labels)
-            self.update_metrics(batch.labels, self.loss(batch, training=False))
+            found = self.loss(batch, training=False)
+            self.update_metrics(batch.labels, found)
+            logits = tf.cast(found.logits, tf.float32)
+            return _among_others(logits, places, tf.size(indices))
 
         @tf.function(
             input_signature=[feed.signature, tf.TensorSpec([1, None], tf.int32)],
@@ -157,7 +160,7 @@ class Steps:
             jit_compile=False,
         )
         def evaluate_batch(block, indices):
-            self.strategy.run(replica_step, (block, indices))
+            return self.strategy.reduce("SUM", self.strategy.run(replica_step, (block, indices)), axis=None)
 
         # Traced now: TensorFlow warns of a function that each of several trainings traces at its first call.
         return evaluate_batch.get_concrete_function()
@@ -248,6 +251,11 @@ def _parts(batch, count):
 def _shares(size, count):
     """Which of `size` images are in each of `count` parts."""
     return [tf.range(i, size, count) for i in range(count)]
+
+
+def _among_others(rows, places, size):
+    """The rows of one replica's images at their places; 0 at those of the others, to be added."""
+    return tf.scatter_nd(places[:, None], rows, [size, rows.shape[-1]])
 
 
 def _outcomes(logits, labels):

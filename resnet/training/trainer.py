@@ -324,20 +324,25 @@ class Trainer:
 
         Raises UserError if the loss is not finite.
         """
+        return self.examine(split)[0]
+
+    def examine(self, split: AnySplit) -> tuple[dict[str, float], np.ndarray]:
+        """What `evaluate` says of a Split, and the logits, float32 `(N, K)`."""
         self._trace_evaluation(split)
         self.test_looks += split is self.dataset.test
         self.steps.reset_metrics()
         numbers = np.arange(len(split), dtype=np.int32)[None]
         calls = [numbers[:, i : i + EVALUATION_BATCH] for i in range(0, len(split), EVALUATION_BATCH)]
         bar = tqdm(total=len(calls), desc="evaluation", unit="batch", leave=False, disable=None)
+        logits = []
         with bar:
             for indices, block in with_blocks(self._evaluation_feed, calls):
-                self._evaluate_batch(block, tf.constant(indices))
+                logits.append(self._evaluate_batch(block, tf.constant(indices)).numpy())
                 bar.update()
         found = self.steps.measured()
         if not np.isfinite(found["loss"]):
             raise self.diverged(f"the loss of the evaluated images is {found['loss']}", self.step)
-        return found
+        return found, np.concatenate(logits)
 
     def gradients(self, indices: np.ndarray, step: int) -> list[np.ndarray]:
         """Gradients of the batch that `step` makes of the images `indices` `(B,)`, a NumPy array each."""
@@ -499,14 +504,14 @@ class Trainer:
                 self._agree_on_next_call()
                 passed = max(everyone(self.strategy, time.perf_counter() - started))
         step, parts, epoch = passed / (self.step - first), self.dataset.parts, 0.0
-        image = step / self.batch_size / 3  # without the backward pass
+        image = step / self.batch_size / 2  # no backward pass, but nothing is compiled for it either
         if self.watched:
             self._trace_evaluation(parts[self.watched])
             started = time.perf_counter()
             self.evaluate(parts[self.watched])
             epoch = max(everyone(self.strategy, time.perf_counter() - started))
             image = epoch / len(parts[self.watched])
-        seen = sum(2 * len(part) for name, part in parts.items() if name != "train")
+        seen = sum(len(part) for name, part in parts.items() if name != "train")
         measures = self.final_weights in ("average", "ema") or _averages(self.optimizer)
         return budget.Pace(step, epoch, image * (seen + measures * len(parts["train"])))
 
