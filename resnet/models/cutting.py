@@ -94,7 +94,7 @@ class _Graph:
     def _compiled(self, function):
         """For any number of images, so that it is traced once."""
         images, row = tf.TensorSpec(self.input.shape, self.input.dtype), tf.TensorSpec([], tf.int32)
-        return tf.function(function, jit_compile=False).get_concrete_function(images, row)
+        return tf.function(function, autograph=False, jit_compile=False).get_concrete_function(images, row)
 
     def _whole(self, x, row, training):
         with keras.StatelessScope():

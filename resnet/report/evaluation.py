@@ -41,7 +41,7 @@ def logits(
     """
     height, width = model.input_shape[1:3]
 
-    @tf.function(jit_compile=False, reduce_retracing=True)
+    @tf.function(autograph=False, jit_compile=False, reduce_retracing=True)
     def of_batch(batch):
         batch = preprocessing.inference(batch)
         if views == 1:

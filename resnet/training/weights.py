@@ -175,7 +175,7 @@ def measure_batch_norm(model: keras.Model, batches: Iterable[tf.Tensor]) -> None
         for norm in norms:
             norm.momentum = 0.0  # what a batch leaves is then its own statistics
 
-        @tf.function(reduce_retracing=True, jit_compile=False)
+        @tf.function(autograph=False, jit_compile=False, reduce_retracing=True)
         def see(images):
             model(images, training=True)
 

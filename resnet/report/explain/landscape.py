@@ -105,7 +105,7 @@ def loss_of(
 ) -> Callable[[], float]:
     """A function that gives the mean loss of the images at the weights that the model has then."""
 
-    @tf.function(jit_compile=False, reduce_retracing=True)
+    @tf.function(autograph=False, jit_compile=False, reduce_retracing=True)
     def of_batch(inputs, labels):
         return tf.reduce_sum(network.loss(labels, network.model(inputs, training=False)))
 

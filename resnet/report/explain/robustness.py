@@ -93,7 +93,7 @@ def accuracy(network: Subject, images: np.ndarray, labels: np.ndarray, kind: str
         changed = KINDS[kind][0](tf.cast(some, tf.float32), amount)
         return network.inputs(tf.cast(tf.clip_by_value(tf.round(changed), 0.0, 255.0), tf.uint8))
 
-    of_batch = tf.function(inputs, jit_compile=False).get_concrete_function(
+    of_batch = tf.function(inputs, autograph=False, jit_compile=False).get_concrete_function(
         tf.TensorSpec([None, *images.shape[1:]], tf.uint8)
     )
     for some, truth in batches(images, labels):
