@@ -45,6 +45,7 @@ def trained(schedule, **options):
     return trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("final_weights", ["last", "ema"])
 def test_the_time_gives_the_steps_and_the_schedule_is_fitted_to_them(final_weights):
     """What was tried before leaves no trace: it is the training of so many steps under the shorter curve."""
@@ -62,6 +63,7 @@ def test_the_time_gives_the_steps_and_the_schedule_is_fitted_to_them(final_weigh
     assert timed.test_looks == told.test_looks == 0
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_plan():
     before = trained(OneCycle(1000), epochs=1000, minutes=0.15)
     arrays, progress = before.state()

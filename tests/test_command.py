@@ -308,6 +308,7 @@ def test_version_is_the_projects(tmp_path):
     assert shown.startswith(f"resnet {resnet.__version__} (python ")
 
 
+@pytest.mark.slow
 def test_an_experiment_says_nothing_of_options_that_it_is_run_without(tmp_path):
     others = ("experiment=demo", "schedule=constant", "augmentation=none", *STEPS, "trainer.epochs=1")
     done = train(*others, "hydra.run.dir=run", cwd=tmp_path)

@@ -66,6 +66,7 @@ def test_mirrored_devices_cannot_synchronize_looped_stages(two_replicas):
         worker.trained(two_replicas, depth=14, stage="looped", steps=1)
 
 
+@pytest.mark.slow
 def test_a_replica_on_each_core(tmp_path):
     command = (*TINY, "trainer/strategy=cores", "threads=2", "trainer.batch_size=10", "trainer.epochs=1")
     done = train(*command, "hydra.run.dir=run", cwd=tmp_path)

@@ -51,6 +51,7 @@ def test_another_name_is_refused_with_the_nearest(wanted, words):
         explain.check(["lesion", wanted])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_picture_of_two_networks_has_equal_rows_and_both_names(name):
     networks = [subject(f((16, 16, 3), 3, 14), label) for f, label in ((resnet_v1, "$a_1$"), (plain, "b"))]

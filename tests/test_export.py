@@ -65,6 +65,7 @@ def test_written_out_it_is_the_same_network_in_float32(build, policy):
     assert unstack(copy).keys() == unstack(model).keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_stranger_runs_the_file_by_the_script_of_its_card(name, finished, tmp_path):
     """In a process that knows nothing of this package."""
@@ -96,6 +97,7 @@ def test_a_stranger_runs_the_file_by_the_script_of_its_card(name, finished, tmp_
     assert float(probability) == pytest.approx(expected[0].max(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_another_network_leaves_nothing(finished, tmp_path, monkeypatch):
     def forged(serving, path, calibration):
         import tensorflow as tf

@@ -152,8 +152,9 @@ def built(name, **options):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("form", ["written out", pytest.param("recomputed", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("form", ["written out", "recomputed"])
 def test_looped_computes_what_unrolled_does(name, form, monkeypatch):
     if form == "recomputed":
         monkeypatch.setattr(layers, "FEW_BLOCKS", 0)

@@ -304,6 +304,7 @@ def test_what_is_not_a_number_is_never_saved(steps_per_call, what, step, saved_s
     assert (again.step, len(again.history)) == (30, 3)
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_images(tmp_path):
     dataset = digits_fit(tmp_path, epochs=1).dataset
     (tmp_path / "result.json").unlink()

@@ -98,6 +98,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_thawed_it_is_a_new_training_of_all_from_there(kind):
     """The second phase is that of a fresh optimizer, from the weights that the first one ends with."""

@@ -161,8 +161,8 @@ def test_a_callback_that_asks_for_every_step_gets_it(tmp_path):
     assert len(list(tmp_path.glob("*.keras"))) == 4
 
 
-@pytest.mark.parametrize("killed_after", [1, 2, 3])
-def test_early_stopping_stops_a_resumed_run_where_it_stops_the_other(tmp_path, killed_after):
+@pytest.mark.slow
+def test_early_stopping_stops_a_resumed_run_where_it_stops_the_other(tmp_path):
     def stopping():
         return keras.callbacks.EarlyStopping(
             "val_loss", min_delta=10.0, patience=3, restore_best_weights=True
@@ -171,17 +171,23 @@ def test_early_stopping_stops_a_resumed_run_where_it_stops_the_other(tmp_path, k
     class Kill(keras.callbacks.Callback):
         order = 9
 
+        def __init__(self, after):
+            super().__init__()
+            self.after = after
+
         def on_epoch_end(self, epoch, logs=None):
-            if epoch + 1 == killed_after:
+            if epoch + 1 == self.after:
                 raise KeyboardInterrupt
 
     whole = fit(tmp_path / "whole", callbacks={"stop": stopping()}, epochs=9)
     assert len(whole.history) == 4
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "parts", callbacks={"stop": stopping(), "kill": Kill()}, epochs=9)
-    parts = fit(tmp_path / "parts", callbacks={"stop": stopping()}, epochs=9)
-    assert len(parts.history) == 4
-    assert_equal(weights(parts), weights(whole))
+    for after in (1, 2, 3):
+        parts = tmp_path / f"killed after {after}"
+        with pytest.raises(KeyboardInterrupt):
+            fit(parts, callbacks={"stop": stopping(), "kill": Kill(after)}, epochs=9)
+        resumed = fit(parts, callbacks={"stop": stopping()}, epochs=9)
+        assert len(resumed.history) == 4
+        assert_equal(weights(resumed), weights(whole))
 
 
 def test_runs_are_judged_by_their_accuracy():
@@ -195,6 +201,7 @@ def test_what_a_callback_monitors_must_be_there():
         fit(callbacks={"stop": stop})
 
 
+@pytest.mark.slow
 def test_a_rate_that_a_callback_assigns_counts_from_then_on(tmp_path):
     """It multiplies what schedule and plateau say, also after a resume."""
 
@@ -256,6 +263,7 @@ def test_a_metric_is_everywhere(tmp_path, caplog):
 # Going on
 
 
+@pytest.mark.slow
 def test_another_number_of_steps_an_epoch_counts_from_its_own_start(tmp_path, caplog):
     fit(tmp_path, epochs=2, batch_size=40)
     (tmp_path / "result.json").unlink()
@@ -266,6 +274,7 @@ def test_another_number_of_steps_an_epoch_counts_from_its_own_start(tmp_path, ca
     assert len(set(losses)) == 4
 
 
+@pytest.mark.slow
 def test_inside_an_epoch_its_steps_cannot_change(tmp_path):
     fit(tmp_path, max_steps=6, batch_size=40)
     (tmp_path / "result.json").unlink()
@@ -276,6 +285,7 @@ def test_inside_an_epoch_its_steps_cannot_change(tmp_path):
         fit(tmp_path, epochs=4, batch_size=20)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_version_is_refused(tmp_path):
     fit(tmp_path, epochs=1)
     (tmp_path / "result.json").unlink()

@@ -31,6 +31,7 @@ def trained(precision, **options):
     return trainer
 
 
+@pytest.mark.slow
 def test_it_follows_float32(float16):
     half, single = trained("float16"), trained("float32")
     layers = {layer.compute_dtype for layer in half.model.layers if isinstance(layer, keras.layers.Conv2D)}

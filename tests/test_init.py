@@ -175,6 +175,7 @@ V1 = {"conv_bias": True, "strided_conv": "1x1", "bn_epsilon": 1.001e-5}
 V2 = {"conv_bias": True, "version": 2, "strided_block": "last", "bn_epsilon": 1.001e-5}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "module", "options"), [("ResNet50", "resnet", V1), ("ResNet50V2", "resnet_v2", V2)]
 )

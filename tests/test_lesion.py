@@ -61,6 +61,7 @@ def test_removing_blocks_that_are_identities_changes_nothing():
     assert len(found) > 20
 
 
+@pytest.mark.slow
 def test_looped_and_unrolled_networks_have_the_same_lesions():
     looped = spread_out(resnet_v1((16, 16, 3), 3, 20, bn_momentum=0.0))
     unrolled = resnet_v1((16, 16, 3), 3, 20, stage="unrolled", bn_momentum=0.0)

@@ -125,6 +125,7 @@ def store(tmp_path, monkeypatch):
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 
+@pytest.mark.slow
 def test_mlflow_has_a_run_that_went_on_as_one(tmp_path, store, caplog):
     from mlflow import MlflowClient
 
@@ -196,6 +197,7 @@ def items(changes):
     return {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in changes}
 
 
+@pytest.mark.slow
 def test_wandb_has_a_run_that_went_on_as_one(tmp_path):
     pytest.importorskip("wandb")
     with pytest.raises(KeyboardInterrupt):

@@ -241,6 +241,7 @@ def test_two_replicas_train_as_two_batches(two_replicas, form, monkeypatch):
         assert name.endswith("bias") or not np.array_equal(after, before[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [False, True])
 def test_graph_does_not_grow_with_depth(recompute):
     def operations(depth):

@@ -61,6 +61,7 @@ def trained(dataset, directory):
     return result(directory)["original_data"]
 
 
+@pytest.mark.slow
 def test_a_run_says_whether_its_data_are_the_original(tmp_path, monkeypatch):
     folder = tmp_path / cifar.CIFAR10.folder
     write_official_layout(folder, cifar.CIFAR10, CIFAR10_LABELS, monkeypatch)

@@ -233,6 +233,7 @@ def assert_equal(found, expected):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_training_is_the_same_to_the_last_bit_also_cut_off_in_mid_epoch(tmp_path):
     """Weights, scores and predictions; begun streamed, it goes on in memory."""
     prepare(deterministic=True)
@@ -251,6 +252,7 @@ def test_a_training_is_the_same_to_the_last_bit_also_cut_off_in_mid_epoch(tmp_pa
     assert_equal(weights(parts), weights(whole))
 
 
+@pytest.mark.slow
 def test_on_two_replicas(two_replicas, tmp_path):
     found, expected = (
         streamer.trained(two_replicas, memory, tmp_path) for memory in ("streamed", "resident")
@@ -327,6 +329,7 @@ print(peak_memory() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is forgotten on Linux only")
 def test_peak_memory_is_flat_in_the_size_of_the_data(tmp_path):
     """1, 4 and 16 times as many pictures: of 6 MB to 98 MB, what is taken grows by less than a tenth."""
@@ -411,6 +414,7 @@ def test_a_crop_of_a_turned_picture_is_of_what_is_seen(tmp_path, orientation):
     assert image[:, :-1].min() > 190
 
 
+@pytest.mark.slow
 def test_a_training_on_originals_goes_on_in_mid_epoch(photographs, tmp_path):
     prepare(deterministic=True)
     dataset = originals(photographs, tmp_path, originals=True, test_crop=0.8)

@@ -53,6 +53,7 @@ def test_same_seed_same_losses():
     )
 
 
+@pytest.mark.slow
 def test_a_state_stays_as_it_was_taken(two_replicas):
     """Whatever is trained after it, though nothing is copied."""
     kept = []
@@ -126,6 +127,7 @@ def test_a_loss_that_is_not_finite_stops_the_run():
         trained(optimizer=keras.optimizers.SGD(1e20), epochs=4)
 
 
+@pytest.mark.slow
 def test_the_rate_grows_with_the_batch_where_asked():
     _, scaled = trained(epochs=1, scale_rate_from=25)
     _, kept = trained(epochs=1)

@@ -112,6 +112,7 @@ def recorded(directory, *further):
         resnet.fit(model, dataset, callbacks=callbacks, run=entered, epochs=3, batch_size=20)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_with_a_whole_receipt(tmp_path):
     with pytest.raises(OSError, match="power"):
         recorded(tmp_path / "cut", Stop())
