@@ -25,6 +25,14 @@ def test_importing_it_costs_no_tensorflow():
     assert not {"tensorflow", "keras"} & set(loaded)
 
 
+def test_the_first_step_waits_for_no_library_that_it_does_not_need():
+    start = "from resnet.cli.command import import_keras; import_keras()"
+    parts = "resnet.cli.assembly, resnet.fitting, resnet.models.resnet"
+    loaded = python(f"import sys; {start}; import {parts}; print(*sys.modules)").split()
+    assert "resnet.models.blocks" in loaded
+    assert not {"matplotlib", "sklearn", "scipy.stats"} & set(loaded)
+
+
 def test_what_it_names_is_imported_when_asked_for():
     code = "import resnet; print(resnet.models.resnet_v1.__name__, resnet.load.__module__); resnet.nope"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache, reduce
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from numpy.polynomial import Chebyshev, Polynomial
-from scipy.stats import norm
 
 GATE_ENDS = 4.0  # beyond which GELU's gate is taken for 0 or 1, to 3e-5
 
@@ -102,8 +103,11 @@ def _gelu_by_polynomials():
 
     A loop of erf and exp takes three times as long as one of polynomials, whose error bfloat16 cannot show.
     """
-    gate = _odd(lambda x: norm.cdf(x) - 0.5, degree=13)
-    slope = _odd(lambda x: norm.cdf(x) - 0.5 + x * norm.pdf(x), degree=15)
+    from scipy.special import ndtr  # other networks need not wait for it
+
+    density = 1 / math.sqrt(2 * math.pi)
+    gate = _odd(lambda x: ndtr(x) - 0.5, degree=13)
+    slope = _odd(lambda x: ndtr(x) - 0.5 + x * density * np.exp(-x * x / 2), degree=15)
     return (lambda x: x * (0.5 + gate(x))), (lambda x: 0.5 + slope(x))
 
 
