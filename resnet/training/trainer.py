@@ -324,25 +324,33 @@ class Trainer:
 
         Raises UserError if the loss is not finite.
         """
-        return self.examine(split)[0]
+        for _ in self._logits(split):
+            pass
+        return self._scores()
 
     def examine(self, split: AnySplit) -> tuple[dict[str, float], np.ndarray]:
         """What `evaluate` says of a Split, and the logits, float32 `(N, K)`."""
+        logits = np.concatenate([part.numpy() for part in self._logits(split)])
+        return self._scores(), logits
+
+    def _logits(self, split):
+        """Those of each batch in turn, which the metrics then have seen."""
         self._trace_evaluation(split)
         self.test_looks += split is self.dataset.test
         self.steps.reset_metrics()
         numbers = np.arange(len(split), dtype=np.int32)[None]
         calls = [numbers[:, i : i + EVALUATION_BATCH] for i in range(0, len(split), EVALUATION_BATCH)]
         bar = tqdm(total=len(calls), desc="evaluation", unit="batch", leave=False, disable=None)
-        logits = []
         with bar:
             for indices, block in with_blocks(self._evaluation_feed, calls):
-                logits.append(self._evaluate_batch(block, tf.constant(indices)).numpy())
+                yield self._evaluate_batch(block, tf.constant(indices))
                 bar.update()
+
+    def _scores(self):
         found = self.steps.measured()
         if not np.isfinite(found["loss"]):
             raise self.diverged(f"the loss of the evaluated images is {found['loss']}", self.step)
-        return found, np.concatenate(logits)
+        return found
 
     def gradients(self, indices: np.ndarray, step: int) -> list[np.ndarray]:
         """Gradients of the batch that `step` makes of the images `indices` `(B,)`, a NumPy array each."""
