@@ -13,9 +13,9 @@ import pytest
 from resnet import process
 from resnet.run.checkpoints import newest
 from resnet.run.signals import Signals
-from tests.entry_point import ROOT, TINY, result, run, train
+from tests.entry_point import DRAWN, ROOT, result, run, train
 
-STEPS = (*TINY, "trainer.max_steps=3", "hydra.run.dir=run")
+STEPS = (*DRAWN, "trainer.max_steps=3", "hydra.run.dir=run")
 HOSTILE = '{"backend": "torch", "image_data_format": "channels_first", "floatx": "float16", "epsilon": 0.1}'
 
 

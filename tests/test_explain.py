@@ -16,7 +16,7 @@ from resnet.report.figures import png
 from resnet.report.subject import Subject
 from resnet.run.callbacks.receipt import fingerprint
 from resnet.run.directory import RunDirectory
-from tests.entry_point import ROOT, TINY, run, train
+from tests.entry_point import DRAWN, ROOT, run, train
 from tests.explanations import dataset, subject
 
 OF_FILES = ("calibration", "data_map", "trajectory")  # which look at what a run has left, not at its network
@@ -73,7 +73,7 @@ def finished(tmp_path_factory):
             "trainer.precision=float32",
             "callbacks=[default,outcomes,weights]",
         )
-        done = train(*TINY, *options, cwd=directory)
+        done = train(*DRAWN, *options, cwd=directory)
         assert done.returncode == 0, done.stderr
     return directory
 

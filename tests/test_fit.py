@@ -13,7 +13,7 @@ import resnet
 from resnet.augmentation import Transform, shift_flip
 from resnet.errors import UserError
 from resnet.models import resnet_v1
-from resnet.run.callbacks import Checkpoints, MetricsCsv, TensorBoard
+from resnet.run.callbacks import Checkpoints, MetricsCsv, Pictures, TensorBoard
 from resnet.run.checkpoints import newest
 from resnet.run.directory import RunDirectory
 from resnet.training import metrics
@@ -345,6 +345,7 @@ def test_a_picture_that_cannot_be_drawn_ends_no_training(tmp_path, monkeypatch, 
         raise RuntimeError("no font")
 
     monkeypatch.setattr(f"resnet.report.figures.{drawing}", broken)
-    trainer = fit(tmp_path, callbacks={"tensorboard": TensorBoard()}, epochs=1)
+    trainer = fit(tmp_path, callbacks={"pictures": Pictures()}, epochs=1)
     assert trainer.result["status"] == "finished"
-    assert "images cannot be shown: RuntimeError: no font" in caplog.text
+    assert "cannot be shown: RuntimeError: no font" in caplog.text
+    assert (tmp_path / "mistakes.png").exists() is (drawing == "curves")

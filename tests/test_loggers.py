@@ -10,7 +10,7 @@ import yaml
 
 import resnet
 from resnet.errors import UserError
-from resnet.run.callbacks import Checkpoints, Logger, MetricsCsv, MLflow, Wandb
+from resnet.run.callbacks import Checkpoints, Logger, MetricsCsv, MLflow, Pictures, Wandb
 from resnet.run.directory import RunDirectory
 from tests.test_trainer import small_digits
 
@@ -19,7 +19,7 @@ CONFIG = {"seed": 3, "model": {"depth": 8}, "trainer": {"seed": "${seed}"}, "cha
 FLAT = {"seed": 3, "model.depth": 8, "trainer.seed": 3, "changes": "refuse"}
 
 
-def fit(directory, logger, stop_in=None, config=None, changes_allowed=False):
+def fit(directory, logger, stop_in=None, config=None, changes_allowed=False, **others):
     """Three epochs of a linear classifier; of epoch `stop_in` only the beginning."""
 
     class Stop(keras.callbacks.Callback):
@@ -31,7 +31,7 @@ def fit(directory, logger, stop_in=None, config=None, changes_allowed=False):
     images = keras.Input(dataset.image_shape)
     model = keras.Model(images, keras.layers.Dense(10, name="dense")(keras.layers.Flatten()(images)))
     record = {"config.yaml": yaml.safe_dump(config or CONFIG), "overrides.yaml": "[]\n"}
-    callbacks = {"checkpoints": Checkpoints(), "csv": MetricsCsv(), "logger": logger, "stop": Stop()}
+    callbacks = {"checkpoints": Checkpoints(), "csv": MetricsCsv(), "logger": logger, "stop": Stop()} | others
     with resnet.Run(directory, record, changes_allowed=changes_allowed) as run:
         resnet.fit(model, dataset, epochs=3, batch_size=80, callbacks=callbacks, run=run)
     return RunDirectory.finished(directory)
@@ -75,7 +75,7 @@ def test_what_was_not_sent_is_sent_later(tmp_path, caplog):
             self.down = {1} if epoch < 2 else set()
 
     logger = Back()
-    fit(tmp_path, logger)
+    fit(tmp_path, logger, pictures=Pictures())
     *first, end = logger.got
     assert first[:5] == ["begin", 1, 2, 3, "result"] and end == "finished"
     assert {"curves.png", "confusion.png", "architecture.svg"} <= set(first[5:])
@@ -139,7 +139,9 @@ def test_mlflow_has_a_run_that_went_on_as_one(tmp_path, store, caplog):
 
     assert the_run().info.status == "KILLED"
     changed = CONFIG | {"seed": 4}
-    directory = fit(tmp_path / "run", MLflow(store, "digits", log_model=True), None, changed, True)
+    directory = fit(
+        tmp_path / "run", MLflow(store, "digits", log_model=True), None, changed, True, pictures=Pictures()
+    )
     run = the_run()
     assert run.info.status == "FINISHED"
     assert run.data.tags["directory"] == str(directory.path)
@@ -202,7 +204,7 @@ def test_wandb_has_a_run_that_went_on_as_one(tmp_path):
     pytest.importorskip("wandb")
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path, Wandb("digits", mode="offline"), stop_in=3)
-    directory = fit(tmp_path, Wandb("digits", mode="offline", log_model=True))
+    directory = fit(tmp_path, Wandb("digits", mode="offline", log_model=True), pictures=Pictures())
     parts = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))
     assert len(parts) == 2
     told = [record for part in parts for record in whole(part)]

@@ -21,20 +21,21 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import resnet.models.layers  # noqa: F401  registers the layers of saved models
 from resnet.data import Normalization, synthetic
 from resnet.data.picture import read_picture
-from tests.entry_point import TINY, result, run, train
+from tests.entry_point import DRAWN, TINY, result, run, train
 
 STEPS = "trainer.max_steps=3"
 WHOLE = {"train_size": None, "test_size": None, "validation_split": 0.0, "normalization": "channel"}
 
 
 def test_a_run_leaves_its_directory(tmp_path):
-    done = train(*TINY, STEPS, "hydra.run.dir=run", cwd=tmp_path)
+    done = train(*DRAWN, STEPS, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "run"
     assert result(run)["steps"] == 3
     assert re.search(r"test loss .* accuracy .*%", done.stdout)
     assert len(list(csv.DictReader((run / "metrics.csv").open()))) == 1
     assert {p.name for p in run.iterdir()} >= {".hydra", "train.log", "checkpoints", "summary.txt"}
+    assert {"samples.png", "curves.png", "mistakes.png"} <= {p.name for p in run.iterdir()}
     keras.models.load_model(run / "model.keras")
     events = EventAccumulator(str(run / "tensorboard" / "test"))
     events.Reload()

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from resnet.data.dataset import AnySplit
     from resnet.training.trainer import Trainer
 
-OF_PREDICTIONS = ("confusion", "mistakes")
-
 
 def of_data(trainer: Trainer) -> dict[str, bytes]:
     """`samples`, training images of every class, and `augmented`, the same as a first step sees them."""

@@ -23,8 +23,7 @@ from resnet.files import csv_text, read_arrays, replace_arrays, replace_text, re
 from resnet.models import cost
 from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command, versions
 from resnet.run import split
-from resnet.run.callbacks.base import in_order
-from resnet.run.callbacks.tensorboard import TensorBoard
+from resnet.run.callbacks.base import Callback, in_order
 from resnet.run.checkpoints import checkpoints, newest
 from resnet.run.directory import RunDirectory, flat
 from resnet.run.epoch_record import split_text
@@ -211,21 +210,23 @@ class Run:
         """What a checkpoint keeps of the run."""
         return {"elapsed_seconds": time.time() - self.started}
 
-    def draw_data(self, trainer: Trainer) -> dict[str, bytes]:
-        """Pictures of the training images, PNG by name, written to the directory."""
-        from resnet.report import pictures  # loads matplotlib, for which the first step need not wait
-
-        return self._draw("the training images", lambda: pictures.of_data(trainer))
+    def show(self, split: str, pictures: Mapping[str, bytes]) -> None:
+        """Write PNG files of a split, by name, to the directory, and tell the callbacks of them."""
+        for name, data in pictures.items():
+            self.directory.write_picture(name, data)
+        self._tell("on_pictures", split, pictures)
 
     def finish(self, trainer: Trainer) -> dict[str, Any]:
-        """Score the finished network and write it, its pictures and the result."""
+        """Score the finished network; write it, the outcome of each held-out image and the result."""
         parts = {name: part for name, part in trainer.dataset.parts.items() if name != "train"}
         found = {name: trainer.examine(part) for name, part in parts.items()}
         scores = {name: of_part for name, (of_part, _) in found.items()}
         if self.chief:
             with replacing(self.directory.model) as part:
                 trainer.model.save(part)
-            self._show(trainer, scores, {name: logits for name, (_, logits) in found.items()})
+            logits = {name: of_part for name, (_, of_part) in found.items()}
+            self._write_predictions(trainer.dataset, logits)
+            self._tell("on_scored", scores, logits)
         scores["train"] = trainer.history[-1]["train"]
         objective = trainer.watched and f"{trainer.watched}/accuracy"
         history = trainer.history
@@ -324,21 +325,11 @@ class Run:
         self.directory.write_record(self.record)
         return None
 
-    def _show(self, trainer, scores, logits):
-        """Outcomes of each held-out image, and pictures of the training and of the test images."""
-        from resnet.report import evaluation, pictures
-
-        self._write_predictions(trainer.dataset, logits)
-
-        def draw():
-            probabilities = evaluation.softmax(logits["test"])
-            test = pictures.of_predictions(probabilities, trainer.dataset.test, trainer.dataset.class_names)
-            return pictures.of_history(trainer.history, trainer.model.name) | test
-
-        shown = self._draw("the test images", draw)
+    def _tell(self, event, *arguments):
+        """Call the method `event` of the callbacks that know runs."""
         for callback in self._callbacks.values():
-            if isinstance(callback, TensorBoard):
-                callback.end(scores, {n: data for n, data in shown.items() if n in pictures.OF_PREDICTIONS})
+            if isinstance(callback, Callback):
+                getattr(callback, event)(*arguments)
 
     def _write_wrong_labels(self, dataset):
         labels, true = dataset.train.labels, dataset.true_labels
@@ -356,15 +347,6 @@ class Run:
                 f"{name}_logits": found.astype(np.float16),
             }
         replace_arrays(self.directory.predictions, arrays)
-
-    def _draw(self, what, draw):
-        """The pictures that `draw` gives, written to the directory; none, and a warning, where it fails."""
-        found = {}
-        with decoration(what):
-            found = draw()
-        for name, data in found.items():
-            self.directory.write_picture(name, data)
-        return found
 
 
 def _speed_text(result):

@@ -7,6 +7,7 @@ from resnet.run.callbacks.histograms import Histograms
 from resnet.run.callbacks.logger import Logger
 from resnet.run.callbacks.mlflow import MLflow
 from resnet.run.callbacks.outcomes import Outcomes
+from resnet.run.callbacks.pictures import Pictures
 from resnet.run.callbacks.profile import Profile
 from resnet.run.callbacks.progress import Progress
 from resnet.run.callbacks.range_test import RangeTest
@@ -23,6 +24,7 @@ __all__ = [
     "MLflow",
     "MetricsCsv",
     "Outcomes",
+    "Pictures",
     "Profile",
     "Progress",
     "RangeTest",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from resnet.run.callbacks.base import AFTER, Callback
 from resnet.run.epoch_record import SPLITS, figures
@@ -16,6 +17,9 @@ from resnet.run.events import (
     start_event,
     text_event,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCALARS = ".scalars"  # how the names of event files with scalars end
 
@@ -30,7 +34,6 @@ class TensorBoard(Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.files: dict[str, EventFile] = {}
-        self.shown = False
         # A run that goes on writes its curves again: whoever reads them sees each point once.
         for old in self.run.directory.tensorboard.rglob(f"*{SCALARS}"):
             old.unlink()
@@ -38,15 +41,6 @@ class TensorBoard(Callback):
         self._add("train", text_event("config", f"```yaml\n{self.run.config_text}\n```"))
         for epoch in range(len(self.trainer.history)):
             self.on_epoch_end(epoch)
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self.show_data()
-
-    def show_data(self) -> None:
-        """The pictures of the training images, for which the first step does not wait."""
-        if not self.shown:
-            self.shown = True
-            self.add_pictures("train", 0, self.run.draw_data(self.trainer))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         record = self.trainer.history[epoch]
@@ -56,21 +50,17 @@ class TensorBoard(Callback):
             place, tag = (split, name) if split in SPLITS else ("train", path)
             self._add(place, scalar_event(tag, value, epoch + 1, ended))
 
-    def end(self, figures: Mapping[str, Mapping[str, float]], pictures: Mapping[str, bytes]) -> None:
-        """The last words: figures by split of the finished network, and pictures of the test images."""
-        self.show_data()
+    def on_pictures(self, split: str, pictures: Mapping[str, bytes]) -> None:
+        for name, data in pictures.items():
+            self._add(split, picture_event(name, data, len(self.trainer.history)))
+
+    def on_scored(self, scores: Mapping[str, Mapping[str, float]], logits: Mapping[str, np.ndarray]) -> None:
         epoch = len(self.trainer.history)
-        for split, found in figures.items():
+        for split, found in scores.items():
             if split not in self.trainer.history[-1]:
                 for name, value in found.items():
                     self._add(split, scalar_event(name, value, epoch, time.time()))
-        self.add_pictures("test", epoch, pictures)
         self._add(".", end_event(epoch))
-
-    def add_pictures(self, split: str, step: int, pictures: Mapping[str, bytes]) -> None:
-        """Show PNG files by name."""
-        for name, data in pictures.items():
-            self._add(split, picture_event(name, data, step))
 
     def _add(self, split, event):
         """One event for the directory `split`."""
