@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from resnet.run.callbacks import Progress
-from resnet.training.trainer import Trainer, named
+from resnet.training.callbacks import named
+from resnet.training.trainer import Trainer
 
 if TYPE_CHECKING:
     import keras
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from resnet.data.dataset import Dataset
     from resnet.init.run import Init
     from resnet.run.run import Run
+    from resnet.training.callbacks import Callbacks
     from resnet.training.freezing import Freeze
     from resnet.training.losses import AnyLoss
     from resnet.training.metrics import Metric
     from resnet.training.schedules import Schedule
-    from resnet.training.trainer import Callbacks
 
 
 def fit(

@@ -6,8 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from resnet.training.rate import Rate
 from resnet.training.schedules import Cosine, OneCycle, Plateau, Steps, Warmup
-from resnet.training.trainer import Trainer
 
 SEED = Steps([80, 120, 160, 180], [0.1, 0.01, 0.001, 0.0005])
 
@@ -80,28 +80,44 @@ def test_the_papers_steps(images, warm, overrides):
     np.testing.assert_allclose(rates[[0, *begins]], [0.01, 0.1, 0.01, 0.001])
 
 
-def trainer_after(losses, patience=2, min_lr=0.5e-6):
-    trainer = Trainer(200, 32, plateau=Plateau(patience=patience, min_lr=min_lr))
-    trainer.base_rate, trainer.schedule = 1e-3, SEED
+def rate_after(losses, patience=2, min_lr=0.5e-6):
+    plateau = Plateau(patience=patience, min_lr=min_lr)
+    rate = Rate(keras.optimizers.SGD(1e-3), SEED, plateau)
     for epoch, loss in enumerate(losses):
-        trainer.plateau.update(loss, trainer.rate(epoch)["learning_rate"])
-    return trainer
+        plateau.update(loss, rate(epoch)["learning_rate"])
+    return rate
 
 
 def test_a_plateau_still_counts_after_the_next_epoch_begins():
-    trainer = trainer_after([1.0, 1.0, 1.0])
-    assert trainer.rate(3)["learning_rate"] == pytest.approx(1e-3 * np.sqrt(0.1))
-    assert trainer.rate(4)["learning_rate"] == pytest.approx(1e-3 * np.sqrt(0.1))
+    rate = rate_after([1.0, 1.0, 1.0])
+    assert rate(3)["learning_rate"] == pytest.approx(1e-3 * np.sqrt(0.1))
+    assert rate(4)["learning_rate"] == pytest.approx(1e-3 * np.sqrt(0.1))
 
 
 def test_a_step_of_the_schedule_keeps_the_plateaus_factor():
-    assert trainer_after([1.0] * 3).rate(80)["learning_rate"] == pytest.approx(1e-4 * np.sqrt(0.1))
+    assert rate_after([1.0] * 3)(80)["learning_rate"] == pytest.approx(1e-4 * np.sqrt(0.1))
 
 
 def test_min_lr_bounds_the_product():
-    trainer = trainer_after([1.0] * 40, min_lr=1e-5)
-    assert trainer.rate(41)["learning_rate"] == pytest.approx(1e-5)
-    assert trainer.rate(170)["learning_rate"] == pytest.approx(1e-6)  # the schedule alone is below it
+    rate = rate_after([1.0] * 40, min_lr=1e-5)
+    assert rate(41)["learning_rate"] == pytest.approx(1e-5)
+    assert rate(170)["learning_rate"] == pytest.approx(1e-6)  # the schedule alone is below it
+
+
+def test_what_a_callback_assigns_is_a_factor_that_stays():
+    optimizer = keras.optimizers.SGD(1e-3)
+    rate = Rate(optimizer, SEED, growth=2.0)
+    rate.assign(0)
+    rate.honour()
+    assert "callback_factor" not in rate(0)  # nobody has touched it
+    optimizer.learning_rate.assign(5e-4)
+    rate.honour()
+    assert rate(0)["callback_factor"] == pytest.approx(0.25)
+    assert rate(80)["learning_rate"] == pytest.approx(0.1 * 5e-4)
+    optimizer.learning_rate.assign(1e-5)
+    rate.stepped(1e-5)
+    rate.honour()
+    assert rate(0)["callback_factor"] == pytest.approx(0.25)
 
 
 def test_cooldown_waits():

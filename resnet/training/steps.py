@@ -237,6 +237,11 @@ def unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimize
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def averages_weights(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether it ends with other weights than it trained, see `optimizers.ScheduleFreeSGD`."""
+    return getattr(unscaled(optimizer), "averages_weights", False)
+
+
 def _parts(batch, count):
     """A Batch in `count` of nearly the same size."""
     if count == 1:

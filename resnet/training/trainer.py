@@ -6,14 +6,13 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from resnet.augmentation.transform import Transform
 from resnet.data.dataset import AnySplit, Dataset
@@ -23,15 +22,18 @@ from resnet.errors import UserError
 from resnet.models.layers import synchronize
 from resnet.rules import adaptive_has_a_radius
 from resnet.run.epoch_record import keras_logs, record
-from resnet.training import budget, callback_memory
+from resnet.training import budget, callback_memory, checks
+from resnet.training.callbacks import Callbacks, any_says, named, wishes
 from resnet.training.distribution import everyone, is_chief, single
 from resnet.training.environment import precision_in_force
+from resnet.training.evaluator import Evaluator
 from resnet.training.freezing import Freeze
 from resnet.training.losses import AnyLoss, cross_entropy, loss_of
 from resnet.training.metrics import Metric
+from resnet.training.rate import Rate
 from resnet.training.schedules import Constant, Plateau, Schedule, Stretched
 from resnet.training.sharpness import SAM
-from resnet.training.steps import Steps, unscaled
+from resnet.training.steps import Steps, averages_weights, unscaled
 from resnet.training.weights import final_weights, measure_batch_norm
 
 log = logging.getLogger(__name__)
@@ -39,13 +41,7 @@ FORMAT = 2  # of what `state` gives
 STEPS_PER_CALL = 16
 FEW_STEPS, FEW_WATCHED = 200, 50
 SECONDS_PER_CALL = 1.0
-EVALUATION_BATCH = 500
-Callbacks = Sequence[keras.callbacks.Callback] | Mapping[str, keras.callbacks.Callback]
-# What Keras' optimizers do on one replica only, and what does it on several.
-ONE_REPLICA = {
-    "use_ema": "trainer.final_weights=ema",
-    "gradient_accumulation_steps": "trainer.accumulate_steps, with a larger trainer.batch_size",
-}
+CALLBACKS = "callbacks/"  # how what they remember is named in a state
 
 
 class Trainer:
@@ -114,14 +110,9 @@ class Trainer:
         self.scale_rate_from, self.synchronize_batch_norm = scale_rate_from, synchronize_batch_norm
         self.strategy = strategy or single()
         self.chief = is_chief(self.strategy)
-        self.callback_factor = 1.0
         self.precision = precision_in_force()
-        if precision not in ("auto", self.precision):
-            raise UserError(
-                f"trainer.precision={precision}, but models are built in {self.precision}\n"
-                f"call resnet.prepare(precision={precision!r}) before anything is built"
-            )
-        self._check_batch_size()
+        checks.precision(precision, self.precision)
+        checks.batch_size(batch_size, self.strategy.num_replicas_in_sync, accumulate_steps)
 
     def scope(self) -> AbstractContextManager:
         """Where model and optimizer must be built."""
@@ -155,28 +146,20 @@ class Trainer:
         a model of another precision, for metrics without the accuracy, and where nothing is there that is to
         be watched.
         """
-        if metrics is not None and "accuracy" not in metrics:
-            raise UserError(
-                "metrics: there is no accuracy, by which runs are judged\n"
-                "leave it in, as in metrics=[default,top5]"
-            )
-        self._check_images(dataset)
-        self._check_model(model)
-        self._check_optimizer(optimizer)
         self.freeze = freeze or Freeze()
-        if self.freeze.epochs is not None and self.minutes is not None:
-            raise UserError(
-                "trainer.minutes: steps take longer once nothing is frozen, which cannot be tried before\n"
-                "give trainer.epochs in its place, or freeze.epochs=null"
-            )
-        if self.freeze.parts and optimizer.use_ema:
-            raise UserError("optimizer.use_ema averages frozen weights too; give trainer.final_weights=ema")
+        checks.metrics(metrics)
+        checks.images(dataset, self.batch_size)
+        checks.model(model, self.precision)
+        checks.optimizer(optimizer, self.strategy.num_replicas_in_sync, self.final_weights)
+        checks.freeze(self.freeze, optimizer, self.minutes)
         if self.precision == "float16" and unscaled(optimizer) is optimizer:
             with self.scope():
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         self.model, self.optimizer, self.dataset = model, optimizer, dataset
-        self.schedule = schedule or Constant()
-        self.base_rate = self._base_rate(optimizer)
+        growth = self.batch_size / self.scale_rate_from if self.scale_rate_from else 1.0
+        self.rate = Rate(optimizer, schedule or Constant(), self.plateau, growth)
+        if self.scale_rate_from:
+            log.info("learning rate %.4g, scaled from %.4g", self.rate.base, self.rate.base / growth)
         self.watched = self._watched(dataset)
         self.weights = final_weights(self.final_weights, self.average_from, self.ema_decay, self.watched)
         with self.scope():
@@ -200,7 +183,7 @@ class Trainer:
         self.step = self.epoch_start = self.test_looks = 0
         self._news: list[str] = []
         self.history: list[dict[str, Any]] = []
-        self.stopped, self.callback_factor = False, 1.0
+        self.stopped = False
         self.first_step_at: float | None = None
         self._steps_per_call = 1
         self._feed = feed(dataset.train, self.strategy, self.preprocessing.crop, self.seed)
@@ -208,7 +191,7 @@ class Trainer:
         thaws = self.frozen and self.freeze.epochs is not None
         self._unstepped = [np.array(v) for v in optimizer.variables] if thaws else []
         self.freeze.freeze(model)
-        self._evaluated: AnySplit | None = None
+        self._evaluator = Evaluator(self.steps, self.strategy)
         self.callbacks: dict[str, keras.callbacks.Callback] = {}
         self._remembered: dict[str, dict[str, Any]] = {}
 
@@ -265,7 +248,7 @@ class Trainer:
             "minutes": self.minutes,
             "planned_steps": self.planned_steps,
             "stopped": bool(self.stopped or self.model.stop_training),
-            "callback_factor": self.callback_factor,
+            "callback_factor": self.rate.callback_factor,
         }
         if self.plateau:
             progress["plateau"] = self.plateau.state()
@@ -304,7 +287,7 @@ class Trainer:
             progress[key] for key in ("step", "epoch_start", "history")
         )
         self.test_looks, self.stopped = progress["test_looks"], progress["stopped"]
-        self.callback_factor = progress["callback_factor"]
+        self.rate.callback_factor = progress["callback_factor"]
         thawed = self.freeze.epochs
         if self.frozen and thawed is not None and self._epoch_at(self.step) > thawed:
             self._thaw()
@@ -334,17 +317,8 @@ class Trainer:
         return self._scores(), logits
 
     def _logits(self, split):
-        """Those of each batch in turn, which the metrics then have seen."""
-        self._trace_evaluation(split)
         self.test_looks += split is self.dataset.test
-        self.steps.reset_metrics()
-        numbers = np.arange(len(split), dtype=np.int32)[None]
-        calls = [numbers[:, i : i + EVALUATION_BATCH] for i in range(0, len(split), EVALUATION_BATCH)]
-        bar = tqdm(total=len(calls), desc="evaluation", unit="batch", leave=False, disable=None)
-        with bar:
-            for indices, block in with_blocks(self._evaluation_feed, calls):
-                yield self._evaluate_batch(block, tf.constant(indices))
-                bar.update()
+        return self._evaluator.logits(split)
 
     def _scores(self):
         found = self.steps.measured()
@@ -384,18 +358,6 @@ class Trainer:
         """Whether `max_steps` are done."""
         return self.max_steps is not None and self.step >= self.max_steps
 
-    def rate(self, epoch: float) -> dict[str, float]:
-        """The rate at `epoch` (float) and its factors."""
-        scheduled = self.base_rate * self.schedule(epoch)
-        reduced = self.plateau.bound(scheduled) if self.plateau else scheduled
-        factors = {"callback_factor": self.callback_factor} if self.callback_factor != 1 else {}
-        return {
-            "learning_rate": reduced * self.callback_factor,
-            "schedule_factor": scheduled / self.base_rate,
-            "plateau_factor": reduced / scheduled if scheduled else 1.0,
-            **factors,
-        }
-
     def _is_over(self):
         return self.step == self.epoch_start and (len(self.history) >= self.epochs or self.finished)
 
@@ -409,7 +371,7 @@ class Trainer:
             self.steps.reset_metrics()
             if self.frozen and trained == self.freeze.epochs:
                 self._begin_second_phase()
-        self._assign_rate(self._epoch_at(self.step))
+        self.rate.assign(self._epoch_at(self.step))
         callbacks.on_epoch_begin(trained)
         started = time.perf_counter()
         for indices, block in with_blocks(self._feed, self._calls(trained), trained):
@@ -425,9 +387,10 @@ class Trainer:
         self.epoch_is_whole = self.step - self.epoch_start == self.steps_per_epoch or self.stopped
         self.epoch_start = self.step
         self.history.append(record)
-        self._check_monitors()
-        callbacks.on_epoch_end(trained, self._logs())
-        self._honour_rate()
+        logs = self._logs()
+        checks.monitors(self.callbacks, logs)
+        callbacks.on_epoch_end(trained, logs)
+        self.rate.honour()
         self.stopped = self._agreed(self.model.stop_training)
         self._tell()
 
@@ -472,14 +435,9 @@ class Trainer:
 
     def _trace(self):
         """Have steps and evaluation compiled anew, in which stands what is trained."""
-        outcomes = any(getattr(callback, "needs_outcomes", False) for callback in self.callbacks.values())
+        outcomes = any_says(self.callbacks, "needs_outcomes")
         self._train_steps = self.steps.training(self._feed, self.weights.after_step, outcomes)
-        self._evaluated = None
-
-    def _trace_evaluation(self, split):
-        if split is not self._evaluated:
-            self._evaluated, self._evaluation_feed = split, feed(split, self.strategy)
-            self._evaluate_batch = self.steps.evaluation(self._evaluation_feed)
+        self._evaluator = Evaluator(self.steps, self.strategy)
 
     def _steps_within(self, end):
         """How many steps can be trained before `end`, in seconds since the epoch, as far as can be seen."""
@@ -503,7 +461,7 @@ class Trainer:
     def _pace(self, seconds):
         """The `budget.Pace` of steps that are trained for so many seconds, and of an evaluation."""
         silent, calls = keras.callbacks.CallbackList(), self._endless_calls()
-        self._assign_rate(0.0)
+        self.rate.assign(0.0)
         for _ in ("compile and warm up", "measure"):
             first, started, passed = self.step, time.perf_counter(), 0.0
             while not passed or passed < seconds / 2:
@@ -514,13 +472,13 @@ class Trainer:
         step, parts, epoch = passed / (self.step - first), self.dataset.parts, 0.0
         image = step / self.batch_size / 2  # no backward pass, but nothing is compiled for it either
         if self.watched:
-            self._trace_evaluation(parts[self.watched])
+            self._evaluator.prepare(parts[self.watched])
             started = time.perf_counter()
             self.evaluate(parts[self.watched])
             epoch = max(everyone(self.strategy, time.perf_counter() - started))
             image = epoch / len(parts[self.watched])
         seen = sum(len(part) for name, part in parts.items() if name != "train")
-        measures = self.final_weights in ("average", "ema") or _averages(self.optimizer)
+        measures = self.final_weights in ("average", "ema") or averages_weights(self.optimizer)
         return budget.Pace(step, epoch, image * (seen + measures * len(parts["train"])))
 
     def _endless_calls(self):
@@ -531,7 +489,7 @@ class Trainer:
     def _fit_schedule_to(self, steps):
         """Train so many steps in all, under the curve that was meant for `epochs`."""
         planned = steps / self.steps_per_epoch
-        self.schedule = Stretched(self.schedule, self.epochs / planned)
+        self.rate.schedule = Stretched(self.rate.schedule, self.epochs / planned)
         self.epochs = math.ceil(planned)
         self.max_steps = min(steps, self.max_steps or steps)
 
@@ -551,7 +509,7 @@ class Trainer:
         """Train the steps whose images `indices` `(S, B)` names; gives what was measured so far."""
         called, count = time.perf_counter(), len(indices)
         callbacks.on_train_batch_begin(self.step - self.epoch_start)
-        self._honour_rate()
+        self.rate.honour()
         steps = np.arange(self.step, self.step + count)
         rates = [self.rate(self._epoch_at(step))["learning_rate"] for step in steps]
         losses, *outcomes = self._train_steps(
@@ -564,7 +522,7 @@ class Trainer:
         self.losses, self.indices = losses.numpy(), indices
         self.outcomes = outcomes[0].numpy() if outcomes else None
         self._check_finite(self.losses)
-        self._assigned = np.float32(rates[-1])
+        self.rate.stepped(rates[-1])
         self.step += count
         self.first_step_at = self.first_step_at or time.time()
         seconds = time.perf_counter() - called
@@ -596,7 +554,7 @@ class Trainer:
     def _finish(self):
         """Give the model the weights that it ends with."""
         self.optimizer.finalize_variable_values(self.model.trainable_variables)
-        if _averages(self.optimizer):
+        if averages_weights(self.optimizer):
             measure_batch_norm(self.model, self._batches())
         self.weights.apply(self.model, self._batches())
 
@@ -625,20 +583,12 @@ class Trainer:
             self.max_steps and self.epoch_start + done >= self.max_steps
         ):
             left = [whole - done, self.max_steps and self.max_steps - self.epoch_start - done]
-            wanted = [wish(self.epoch_start + done) for wish in self._wishes()]
+            wanted = [wish(self.epoch_start + done) for wish in wishes(self.callbacks)]
             steps = min(self._steps_per_call, STEPS_PER_CALL, *filter(None, [*left, *wanted]))
             block = order[done * batch : (done + steps) * batch]
             block = block.reshape(-1, min(batch, len(block)))
             yield block
             done += len(block)
-
-    def _wishes(self):
-        """For each callback that minds where calls end, a function of the step: steps until then, or None."""
-        for callback in self.callbacks.values():
-            if wants_every_step(callback):
-                yield lambda step: 1
-            elif hasattr(callback, "steps_to_next"):
-                yield callback.steps_to_next
 
     def _logs(self):
         return keras_logs(self.history[-1], self.watched)
@@ -668,28 +618,8 @@ class Trainer:
             )
         log.warning("an epoch had %d steps and now has %d", before, self.steps_per_epoch)
 
-    def _assign_rate(self, epoch):
-        """Let callbacks read the rate of the step that comes."""
-        self._assigned = np.float32(self.rate(epoch)["learning_rate"])
-        self.optimizer.learning_rate.assign(self._assigned)
-
-    def _honour_rate(self):
-        """Take over what a callback has made of the rate."""
-        found = np.float32(self.optimizer.learning_rate.numpy())
-        if found != self._assigned:
-            self.callback_factor *= float(found / self._assigned) if self._assigned else 1.0
-            self._assigned = found
-
     def _agreed(self, stop):
         return any(everyone(self.strategy, bool(stop)))
-
-    def _base_rate(self, optimizer):
-        rate = float(str(optimizer.learning_rate.numpy()))  # 0.001, not the float32 nearest to it
-        if self.scale_rate_from:
-            scaled = rate * self.batch_size / self.scale_rate_from
-            log.info("learning rate %.4g, scaled from %.4g", scaled, rate)
-            return scaled
-        return rate
 
     def _watched(self, dataset):
         """The name of the split that is watched, or None."""
@@ -705,96 +635,12 @@ class Trainer:
             )
         return None
 
-    def _check_images(self, dataset):
-        if dataset.test is dataset.train:
-            raise UserError("data.test_split=null makes all images test images; give a share of them, as 0.2")
-        if len(dataset.train) < self.batch_size:
-            raise UserError(
-                f"trainer.batch_size={self.batch_size} is more than the {len(dataset.train)} "
-                "training images; give a smaller one"
-            )
-
-    def _check_optimizer(self, optimizer):
-        if isinstance(optimizer.get_config()["learning_rate"], dict):
-            raise UserError(
-                "optimizer.learning_rate is a schedule of Keras', which the trainer cannot multiply\n"
-                "give a number, and the schedule as schedule=..."
-            )
-        if self.strategy.num_replicas_in_sync > 1:
-            for name, cure in ONE_REPLICA.items():
-                if getattr(optimizer, name):
-                    raise UserError(
-                        f"optimizer.{name} does not work on several replicas\n"
-                        f"give {cure}, or trainer/strategy=single"
-                    )
-        if self.final_weights != "last" and (optimizer.use_ema or _averages(optimizer)):
-            raise UserError(
-                f"trainer.final_weights={self.final_weights} and {type(optimizer).__name__}, which averages "
-                "its weights itself, are two rules\ngive trainer.final_weights=last or another optimizer"
-            )
-
-    def _check_model(self, model):
-        kinds = {layer.compute_dtype for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
-        if kinds and self.precision not in kinds:
-            raise UserError(
-                f"the model was built in {min(kinds)}, and the precision was set to {self.precision} later\n"
-                "call resnet.prepare before the model is built"
-            )
-
-    def _check_batch_size(self):
-        size, replicas = self.batch_size, self.strategy.num_replicas_in_sync
-        if size % replicas:
-            nearest = [n for n in (size // replicas * replicas, -(-size // replicas) * replicas) if n]
-            raise UserError(
-                f"trainer.batch_size={size} does not divide among {replicas} replicas; "
-                f"nearest: {' and '.join(map(str, nearest))}"
-            )
-        if size < replicas * self.accumulate_steps:
-            raise UserError(
-                f"trainer.batch_size={size} gives no image to each of {self.accumulate_steps} parts on "
-                f"{replicas} replicas\ngive a smaller trainer.accumulate_steps"
-            )
-
-    def _check_monitors(self):
-        """Raise UserError for a callback that monitors what no epoch has."""
-        logs = self._logs()
-        for name, callback in self.callbacks.items():
-            monitor = getattr(callback, "monitor", None)
-            if monitor is not None and monitor not in logs:
-                raise UserError(f"callbacks.{name}.monitor={monitor}: an epoch has {', '.join(logs)}")
-
     def _check_finite(self, losses):
-        if any(getattr(callback, "expects_divergence", False) for callback in self.callbacks.values()):
+        if any_says(self.callbacks, "expects_divergence"):
             return
         for i in np.flatnonzero(~np.isfinite(losses))[:1]:
             raise self.diverged(f"the loss is {losses[i]}", self.step + i + 1)
 
 
-def _averages(optimizer):
-    """Whether an optimizer ends with other weights than it trained, see `optimizers.ScheduleFreeSGD`."""
-    return getattr(unscaled(optimizer), "averages_weights", False)
-
-
-CALLBACKS = "callbacks/"
-
-
 def _prefixed(remembered):
     return {f"{CALLBACKS}{name}": state for name, state in remembered.items() if state}
-
-
-def named(callbacks: Callbacks) -> dict[str, keras.callbacks.Callback]:
-    """Callbacks by name: as they are given, or by their class where they come in a list."""
-    if isinstance(callbacks, dict):
-        return dict(callbacks)
-    found = {}
-    for callback in callbacks:
-        name = type(callback).__name__
-        while name in found:
-            name += "'"
-        found[name] = callback
-    return found
-
-
-def wants_every_step(callback: keras.callbacks.Callback) -> bool:
-    """Whether a callback asks for every step: by `every_step`, or as Keras' that save every so many."""
-    return getattr(callback, "every_step", False) or isinstance(getattr(callback, "save_freq", None), int)
