@@ -15,6 +15,7 @@ from importlib import import_module
 __version__ = "0.2.0"
 
 os.environ["KERAS_BACKEND"] = "tensorflow"  # before anyone imports Keras; `resnet.backend` sees to the rest
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # of TensorFlow's own lines the errors alone
 
 ROOMS = ("augmentation", "data", "init", "models", "report", "run", "training")
 PLACES = {

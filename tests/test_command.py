@@ -19,7 +19,7 @@ from resnet.cli.arguments import name_in, parse, unparse, with_names
 from resnet.cli.command import read
 from resnet.errors import ConfigError
 from resnet.process import resume_command
-from resnet.run.run import schedule_warning
+from resnet.run.changes import changes, schedule_warning, told
 from tests.entry_point import ROOT, TINY, result, run, train
 
 STEPS = (*TINY, "trainer.max_steps=3")
@@ -227,6 +227,14 @@ def test_the_line_to_go_on_with_is_one_that_a_shell_can_run(name, places):
     program, script, *arguments = shlex.split(resume_command(directory))
     assert (program, script) == (sys.executable, str(ROOT / "train.py"))
     assert hydra_reads(read(arguments)[-1]) == str(directory)
+
+
+def test_changes_of_a_configuration_fit_a_line():
+    before, after = ({f"k{i}": i * by for i in range(1, 13)} for by in (1, 2))
+    found = changes(yaml.safe_dump(before | {"same": 1}), yaml.safe_dump(after | {"same": 1, "k13": None}))
+    assert found[:2] == ["k1=2, it was 1", "k10=20, it was 10"] and len(found) == 13
+    assert told(found).startswith("k1=2, it was 1; k10") and told(found).endswith("; and 5 more")
+    assert told(found[:2]) == "k1=2, it was 1; k10=20, it was 10"
 
 
 def schedule(epochs, of="${trainer.epochs}"):

@@ -154,6 +154,18 @@ def test_little_to_learn_from_is_told(caplog):
     ]
 
 
+def test_where_no_log_is_kept_the_epochs_are_printed(capsys):
+    dataset = small_digits()
+    images = keras.Input(dataset.image_shape)
+    model = keras.Model(images, keras.layers.Dense(10)(keras.layers.Flatten()(images)))
+    resnet.fit(model, dataset, epochs=2, batch_size=100)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(" accuracy ")[0].rpartition(" ")[0] for line in said] == [
+        "epoch 1/2: loss",
+        "epoch 2/2: loss",
+    ]
+
+
 def test_what_changes_is_told_after_the_epoch_and_who_stopped(caplog):
     caplog.set_level("INFO")
 

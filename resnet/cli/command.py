@@ -58,7 +58,6 @@ def command(main: Callable[[], Any]) -> None:
         print(program_help.version())
         return
     program_help.prepare(sys.argv[1:])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
     # What lies beside the command is found wherever that is installed, and by launchers' processes too.
     home = str(Path(inspect.unwrap(main).__code__.co_filename).parent)
     if home not in sys.path:

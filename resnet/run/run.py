@@ -15,7 +15,6 @@ import numpy as np
 import tensorflow as tf
 import yaml
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
 
 from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError, decoration
@@ -24,6 +23,7 @@ from resnet.models import cost
 from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command, versions
 from resnet.run import split
 from resnet.run.callbacks.base import Callback, in_order
+from resnet.run.changes import changes, schedule_warning, told
 from resnet.run.checkpoints import checkpoints, newest
 from resnet.run.directory import RunDirectory, flat
 from resnet.run.epoch_record import split_text
@@ -299,7 +299,7 @@ class Run:
         self.result = chief[1]
         for number, (config_text, _) in enumerate(workers, 1):
             if changed := changes(chief[0], config_text):
-                raise UserError(f"worker {number} and the chief differ: {'; '.join(changed)}")
+                raise UserError(f"worker {number} and the chief differ: {told(changed)}")
         if workers:
             log.info("%d replicas on %d workers", self.strategy.num_replicas_in_sync, 1 + len(workers))
 
@@ -311,7 +311,7 @@ class Run:
         changed = changes(before, self.config_text) if before else []
         if changed and not self.changes_allowed and (finished or checkpoints(self.directory.checkpoints)):
             raise UserError(
-                f"{self.directory} holds a run with another configuration: {'; '.join(changed)}\n"
+                f"{self.directory} holds a run with another configuration: {told(changed)}\n"
                 "give that one, or changes=allow to go on with this one"
             )
         if finished and not changed:
@@ -363,35 +363,3 @@ def leave_the_log_to_the_chief() -> None:
     for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
         root.removeHandler(handler)
         handler.close()
-
-
-def changes(before: str, after: str) -> list[str]:
-    """How one configuration, as YAML, differs from the one before: one text per key."""
-    old, new = (flat(yaml.safe_load(text) or {}) for text in (before, after))
-    keys = sorted({*old, *new} - {"changes"})
-    return [
-        f"{key}={new.get(key, 'absent')}, it was {old.get(key, 'absent')}"
-        for key in keys
-        if old.get(key, "absent") != new.get(key, "absent")
-    ]
-
-
-def schedule_warning(before: str, after: str) -> str | None:
-    """A line about the jump of the learning rate, if a run goes on under another schedule; else None.
-
-    `before` and `after` are configurations, YAML. A schedule with `epochs: ${trainer.epochs}` is another one
-    when these change.
-    """
-    old, new = _schedule(before), _schedule(after)
-    changed = [
-        f"schedule.{key}={new.get(key, 'absent')}, it was {old.get(key, 'absent')}"
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
-    ]
-    return f"the learning rate jumps to another curve: {'; '.join(changed)}" if changed else None
-
-
-def _schedule(text):
-    node = OmegaConf.create(text).get("schedule")
-    schedule: Any = OmegaConf.to_container(node, resolve=True) if node else {}
-    return flat(schedule)

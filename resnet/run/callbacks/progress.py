@@ -1,4 +1,4 @@
-"""How the training goes, on the terminal and in the log."""
+"""How the training goes, on the terminal or in the log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress(Callback):
-    """A live bar on a terminal, and one line per epoch in the log."""
+    """A live bar on a terminal, and one line per epoch: in the log, or on stdout where none is kept."""
 
     order = AFTER
     needs_run = False
@@ -46,8 +46,12 @@ class Progress(Callback):
         parts.append(f"rate {record['rate']['learning_rate']:.3g}")
         if "images_per_second" in record["time"]:
             parts.append(f"{record['time']['images_per_second']:,.0f} images/s")
+        line = f"epoch {epoch + 1}/{self.params['epochs']}: {' | '.join(parts)}"
         with tqdm.external_write_mode():
-            log.info("epoch %d/%d: %s", epoch + 1, self.params["epochs"], " | ".join(parts))
+            if log.isEnabledFor(logging.INFO):
+                log.info(line)
+            else:  # as in a notebook, where nothing has set logging up
+                print(line, flush=True)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         self.bar.close()
