@@ -1,20 +1,21 @@
 # make setup | train | test | quick | fuzz | check | docs | bench; ARGS="..." passes overrides to train.py, DATA is where CIFAR-10 lies
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 ARGS ?= experiment=demo
 DATA ?= data
 
 .PHONY: setup train test quick fuzz check docs bench
 
-setup: .venv/.complete
+setup: $(VENV)/.complete
 
 VERSIONS := 3.10 3.11 3.12 3.13
 FOUND = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 UNFIT = $(PYTHON) is $(if $(FOUND),Python $(FOUND),not there); what runs is $(VERSIONS), as in make PYTHON=python3.12
 
-.venv/.complete: requirements.lock
+$(VENV)/.complete: requirements.lock
 	$(if $(filter $(VERSIONS),$(FOUND)),,$(error $(UNFIT)))
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	touch $@
 
@@ -25,7 +26,7 @@ test: setup
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 # On another system, in an environment that is there: make quick BIN=where/its/python/is
-quick: $(if $(filter .venv/bin,$(BIN)),setup)
+quick: $(if $(filter $(VENV)/bin,$(BIN)),setup)
 	$(BIN)/python -m pytest -m "not slow" --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 fuzz: setup

@@ -121,6 +121,7 @@ def test_thawed_it_is_a_new_training_of_all_from_there(kind):
         np.testing.assert_allclose(after[name], array, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [4, 6, 7, 9, 10])
 def test_cut_off_and_resumed_it_is_the_uninterrupted_training(step, whole):
     """Bit for bit; steps 1 to 6 are of the head alone, 6 ends the epoch before all is thawed."""

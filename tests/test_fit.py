@@ -59,6 +59,7 @@ def deterministic():
 # What selects
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("final_weights", ["last", "best", "average"])
 def test_the_test_images_select_nothing(final_weights):
     """With other test labels everything that is trained and chosen is the same to the last bit."""
@@ -76,6 +77,7 @@ def test_the_test_images_select_nothing(final_weights):
         assert {k: v for k, v in a.items() if k not in drop} == {k: v for k, v in b.items() if k not in drop}
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_those_of_the_best_epoch(tmp_path):
     seen = []
 
@@ -94,6 +96,7 @@ def test_the_best_weights_are_those_of_the_best_epoch(tmp_path):
     assert trainer.result["test_looks"] == 1
 
 
+@pytest.mark.slow
 def test_the_average_is_that_of_the_late_epochs_with_its_own_batch_norm():
     seen = []
 
@@ -115,6 +118,7 @@ def test_the_average_is_that_of_the_late_epochs_with_its_own_batch_norm():
     np.testing.assert_allclose(norm.moving_variance, np.mean([v for _, v in moments], 0), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_plateau_has_something_to_watch():
     with pytest.raises(UserError, match="validation_split=0.1 or trainer.plateau=null"):
         fit(dataset=small_digits(), plateau=Plateau())
@@ -125,6 +129,7 @@ def test_a_plateau_has_something_to_watch():
     assert [set(record) & {"validation", "test"} for record in trainer.history] == [{"test"}] * 3
 
 
+@pytest.mark.slow
 def test_outcomes_of_every_image_are_kept(tmp_path):
     trainer = fit(tmp_path)
     for split in ("validation", "test"):
@@ -152,6 +157,7 @@ class Counts(keras.callbacks.Callback):
         self.batches.append(batch)
 
 
+@pytest.mark.slow
 def test_a_callback_that_asks_for_every_step_gets_it(tmp_path):
     counts = Counts()
     fit(callbacks={"counts": counts})
@@ -219,6 +225,7 @@ def test_a_rate_that_a_callback_assigns_counts_from_then_on(tmp_path):
     assert trainer.history[2]["rate"]["callback_factor"] == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_keras_scheduler_and_plateau_are_honoured():
     absolute = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.01 * (epoch + 1))
     rates = [r["rate"]["learning_rate"] for r in fit(callbacks=[absolute]).history]
@@ -228,6 +235,7 @@ def test_keras_scheduler_and_plateau_are_honoured():
     assert rates == pytest.approx([0.05, 0.05, 0.005])
 
 
+@pytest.mark.slow
 def test_a_metric_is_everywhere(tmp_path, caplog):
     """In every split of csv, TensorBoard, result and log, and in what Keras' callbacks are told."""
     told = {}

@@ -42,6 +42,7 @@ def test_it_follows_float32(float16):
     assert losses[0][-1] == pytest.approx(losses[1][-1], rel=0.15)
 
 
+@pytest.mark.slow
 def test_it_goes_on_with_its_scale(float16):
     before = trained("float16")
     before.optimizer.dynamic_scale.assign(64.0)

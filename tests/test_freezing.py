@@ -89,6 +89,7 @@ def test_frozen_norms_use_their_statistics_in_training(pair):
         np.testing.assert_array_equal(trained, inferred)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freezing", [lambda model: freeze(model, NORM), freeze_stage])
 def test_saved_and_loaded_it_stays_frozen(pair, freezing, tmp_path):
     looped, _ = pair

@@ -212,6 +212,7 @@ def cheap(config):
     )
 
 
+@pytest.mark.slow
 @given(arguments=argument_lists())
 def test_config_trains_a_step_or_is_refused_in_a_line(in_process, arguments):
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:

@@ -56,6 +56,7 @@ def begun(init, model, dataset):
     return unstack(model), normalization
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["looped", "unrolled"])
 def test_a_run_gives_all_its_weights_and_its_normalization(finished, stage):
     taught, other = resnet.load(finished), data(seed=9)
@@ -132,6 +133,7 @@ def test_another_network_is_refused_by_what_differs(finished, model, words):
         resnet.init.run(finished)(model(data()), data())
 
 
+@pytest.mark.slow
 def test_a_mean_picture_of_another_size_is_refused(tmp_path):
     small, large = data(normalization="pixel_mean"), data(image_size=16)
     with resnet.Run(tmp_path / "run") as run:

@@ -98,6 +98,7 @@ def test_clipping():
         np.testing.assert_allclose(np.concatenate(clipped), [0.6, 0.8])
 
 
+@pytest.mark.slow
 def test_the_coordination_service():
     """In a process of its own, where TensorFlow does not run yet."""
     code = """

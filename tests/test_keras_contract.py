@@ -55,6 +55,7 @@ def test_the_weights_are_those_of_model_fit(options, plain):
         assert max(np.abs(a - b).max() for a, b in zip(found, plain, strict=True)) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Adam", "AdamW", "Muon"])
 def test_our_own_optimizers_are_stepped_as_model_fit_does(name):
     def optimizer():

@@ -90,6 +90,7 @@ def test_what_is_missing_at_the_end_is_said(tmp_path, caplog):
     assert RunDirectory(tmp_path).result()["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_no_training_begins_without_an_answer(tmp_path):
     logger = Kept({"begin"})
     with pytest.raises(UserError, match="^Kept: no answer to begin\nmend it$"):

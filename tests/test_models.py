@@ -137,6 +137,7 @@ def run_as(form, monkeypatch):
     return {"stage": "unrolled" if form == "unrolled" else "looped", "recompute": form == "recomputed"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "depth"), [(plain, 26), (resnet_v1, 26), (resnet_v2, 38)])
 def test_looped_computes_what_unrolled_does(family, depth, looped):
     keras.utils.set_random_seed(1)

@@ -81,6 +81,7 @@ def test_decay_is_of_kernels_only():
         np.testing.assert_allclose(added, 0.5 if decays else 0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_it_trains():
     random = np.random.default_rng(0)
     images, labels = random.normal(size=(64, 8, 8, 3)), random.integers(0, 4, 64)

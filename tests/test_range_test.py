@@ -37,6 +37,7 @@ def ranged(steps, run=None, **options):
     return model, before, callback
 
 
+@pytest.mark.slow
 def test_rates_rise_and_the_loss_says_which_is_best(tmp_path):
     with Run(tmp_path / "run") as run:
         model, before, test = ranged(60, run, low=1e-4, high=1e4, smoothing=0.8, diverged=3.0)

@@ -140,6 +140,7 @@ def test_bad_config_is_refused_in_two_lines(override, words, tmp_path):
     assert all(word in done.stderr for word in words), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("CIFAR10_DIR" not in os.environ, reason="CIFAR10_DIR does not name CIFAR-10")
 def test_real_cifar10(tmp_path):
     done = train(

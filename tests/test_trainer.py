@@ -47,6 +47,7 @@ def test_loss_falls():
     assert history[-1]["train"]["loss"] < 0.8 * history[0]["train"]["loss"]
 
 
+@pytest.mark.slow
 def test_same_seed_same_losses():
     assert [e["train"]["loss"] for e in trained()[1]] == pytest.approx(
         [e["train"]["loss"] for e in trained()[1]], rel=1e-4
