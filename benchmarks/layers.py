@@ -15,8 +15,8 @@ import tensorflow as tf
 
 import resnet
 from resnet.models.activations import Activation, ReLU
+from resnet.models.batch_norm import FusedBatchNormalization
 from resnet.models.convolution import Conv2D
-from resnet.models.layers import FusedBatchNormalization
 
 KERNEL = {"kernel_size": 3, "padding": "same", "use_bias": False}
 CASES = [  # Keras' layer, ours, their options, shape of the input

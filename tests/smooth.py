@@ -5,7 +5,7 @@ import copy
 import keras
 import numpy as np
 
-from resnet.models.layers import FusedBatchNormalization
+from resnet.models.batch_norm import FusedBatchNormalization
 from resnet.training.trainer import Trainer
 from tests.worker import noise
 

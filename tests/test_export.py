@@ -15,7 +15,7 @@ from resnet.data import digits
 from resnet.errors import ConfigError, UserError
 from resnet.export import FORMATS, check, export, formats
 from resnet.export.card import code
-from resnet.models import layers, resnet_v1, resnet_v2, unstack
+from resnet.models import repeat, resnet_v1, resnet_v2, unstack
 from resnet.models.stacking import written_out
 from resnet.report import evaluation
 from resnet.run.directory import RunDirectory
@@ -29,7 +29,7 @@ def finished(tmp_path_factory):
     """Looped stages with gates and attention, whose loops are real ones; and its data."""
     folder, data = tmp_path_factory.mktemp("export") / "run", digits(**SCALES)
     keras.utils.set_random_seed(1)
-    few, layers.FEW_BLOCKS = layers.FEW_BLOCKS, 0
+    few, repeat.FEW_BLOCKS = repeat.FEW_BLOCKS, 0
     try:
         model = resnet_v1(
             data.image_shape, 10, depth=14, bn_momentum=0.8, attention="se", survival=0.8, shortcut="identity"
@@ -37,7 +37,7 @@ def finished(tmp_path_factory):
         with resnet.Run(folder) as run:
             resnet.fit(model, data, callbacks={}, run=run, epochs=4, batch_size=20)
     finally:
-        layers.FEW_BLOCKS = few
+        repeat.FEW_BLOCKS = few
     return RunDirectory(folder), data
 
 
@@ -56,7 +56,7 @@ def test_written_out_it_is_the_same_network_in_float32(build, policy):
     finally:
         keras.config.set_dtype_policy(before)
     copy = written_out(model)
-    assert not any(isinstance(layer, layers.Repeat) for layer in copy.layers)
+    assert not any(isinstance(layer, repeat.Repeat) for layer in copy.layers)
     assert {layer.compute_dtype for layer in copy.layers} == {"float32"}
     images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype("float32")
     expected = model(images).numpy()

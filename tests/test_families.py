@@ -13,7 +13,7 @@ from resnet.models import (
     densenet,
     densenet_imagenet,
     highway,
-    layers,
+    repeat,
     resnet9,
     resnet_imagenet,
     resnet_v1,
@@ -157,9 +157,9 @@ def built(name, **options):
 @pytest.mark.parametrize("form", ["written out", "recomputed"])
 def test_looped_computes_what_unrolled_does(name, form, monkeypatch):
     if form == "recomputed":
-        monkeypatch.setattr(layers, "FEW_BLOCKS", 0)
+        monkeypatch.setattr(repeat, "FEW_BLOCKS", 0)
     looped, unrolled = built(name, recompute=form == "recomputed"), built(name, stage="unrolled")
-    assert any(isinstance(layer, layers.Repeat) for layer in looped.layers)
+    assert any(isinstance(layer, repeat.Repeat) for layer in looped.layers)
     stack(unrolled, unstack(looped))
     found, expected = gradients(looped), gradients(unrolled)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-4, atol=1e-4 * np.abs(expected[0]).max())

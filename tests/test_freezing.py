@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from resnet.models import layers, resnet_v1, stack, summary, unstack
+from resnet.models import repeat, resnet_v1, stack, summary, unstack
 from tests.test_models import step
 
 NORM, CONV = keras.layers.BatchNormalization, keras.layers.Conv2D
@@ -27,7 +27,7 @@ def freeze_stage(model, *_):
 def pair(request, monkeypatch):
     """A looped network in each of its ways to run, and the same one unrolled."""
     if request.param == "in a loop":
-        monkeypatch.setattr(layers, "FEW_BLOCKS", 0)
+        monkeypatch.setattr(repeat, "FEW_BLOCKS", 0)
     keras.utils.set_random_seed(1)
     build = {"depth": 20, "conv_bias": False, "bn_momentum": 0.5}
     looped = resnet_v1((12, 12, 3), 5, recompute=request.param == "recomputed", **build)

@@ -6,8 +6,8 @@ from scipy.stats import norm
 
 from resnet.models import convolution
 from resnet.models.activations import Activation, ReLU
+from resnet.models.batch_norm import FusedBatchNormalization
 from resnet.models.convolution import Conv2D
-from resnet.models.layers import FusedBatchNormalization
 
 
 @pytest.mark.parametrize(("policy", "atol"), [("float32", 2e-5), ("mixed_bfloat16", 1e-2)])

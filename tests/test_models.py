@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from resnet.models import (
-    layers,
     plain,
     plain_imagenet,
+    repeat,
     resnet_imagenet,
     resnet_v1,
     resnet_v2,
@@ -133,7 +133,7 @@ def looped(request, monkeypatch):
 
 def run_as(form, monkeypatch):
     if form == "in a loop":
-        monkeypatch.setattr(layers, "FEW_BLOCKS", 0)
+        monkeypatch.setattr(repeat, "FEW_BLOCKS", 0)
     return {"stage": "unrolled" if form == "unrolled" else "looped", "recompute": form == "recomputed"}
 
 

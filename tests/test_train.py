@@ -18,7 +18,7 @@ from filelock import FileLock
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import resnet.models.layers  # noqa: F401  registers the layers of saved models
+import resnet.models  # noqa: F401  registers the layers of saved models
 from resnet.data import Normalization, synthetic
 from resnet.data.picture import read_picture
 from tests.entry_point import DRAWN, TINY, result, run, train

@@ -16,16 +16,10 @@ import keras
 from resnet.internals.keras import producer
 from resnet.models import names
 from resnet.models.attention import CBAM, SqueezeExcitation
-from resnet.models.layers import (
-    Dropout,
-    FusedBatchNormalization,
-    IdentityShortcut,
-    Repeat,
-    Scale,
-    Shift,
-    SurvivalGates,
-)
+from resnet.models.batch_norm import FusedBatchNormalization
+from resnet.models.layers import Dropout, IdentityShortcut, Scale, Shift, SurvivalGates
 from resnet.models.normalizer_free import ExpectedDeviation
+from resnet.models.repeat import Repeat
 from resnet.models.revnet import FirstHalf, SecondHalf, SwapHalves
 
 ROW, GAP, BOX, HEADER, TOP = 22, 10, 132, 22, 112  # pixels

@@ -13,17 +13,11 @@ import keras
 from resnet.models import names
 from resnet.models.activations import Activation, ReLU
 from resnet.models.attention import CBAM, SqueezeExcitation
+from resnet.models.batch_norm import FusedBatchNormalization
 from resnet.models.convolution import Conv2D
-from resnet.models.layers import (
-    Dropout,
-    FusedBatchNormalization,
-    IdentityShortcut,
-    Repeat,
-    Scale,
-    Shift,
-    SurvivalGates,
-)
+from resnet.models.layers import Dropout, IdentityShortcut, Scale, Shift, SurvivalGates
 from resnet.models.normalizer_free import GAINS, ExpectedDeviation, StandardizedConv2D
+from resnet.models.repeat import Repeat
 from resnet.rules import recompute_in_loops, residual_needs_no_norm, residual_of_activated_shortcuts
 
 NORMS = {"batch": "bn", "group": "gn", "layer": "ln", "none": ""}  # and what their layers are called

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import keras
 import tensorflow as tf
 
-from resnet.models.layers import Repeat
+from resnet.models.repeat import Repeat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

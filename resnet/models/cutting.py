@@ -15,8 +15,9 @@ import tensorflow as tf
 
 from resnet.errors import UserError
 from resnet.models import names
-from resnet.models.layers import Repeat, SurvivalGates
+from resnet.models.layers import SurvivalGates
 from resnet.models.names import HEAD, STEM
+from resnet.models.repeat import Repeat
 
 
 class Block:

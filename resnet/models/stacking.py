@@ -9,7 +9,8 @@ import numpy as np
 
 from resnet.internals.keras import producer
 from resnet.models import names
-from resnet.models.layers import Repeat, SurvivalGates
+from resnet.models.layers import SurvivalGates
+from resnet.models.repeat import Repeat
 
 
 def unstack(

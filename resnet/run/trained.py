@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+import resnet.models  # noqa: F401  registers the layers of saved models
 from resnet.data import Preprocessing
 from resnet.data.dataset import Dataset
 from resnet.data.picture import MODES, read_picture
 from resnet.errors import UserError
-from resnet.models import layers  # noqa: F401  registers the layers of saved models
 from resnet.models.transfer import transfer
 from resnet.run.directory import RunDirectory, flat
 

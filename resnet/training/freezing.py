@@ -8,7 +8,7 @@ import keras
 
 from resnet.errors import UserError
 from resnet.models import names
-from resnet.models.layers import with_looped
+from resnet.models.repeat import with_looped
 
 ALL_BUT_HEAD = "all_but_head"
 

@@ -19,7 +19,7 @@ from resnet.data.dataset import AnySplit, Dataset
 from resnet.data.feed import feed, with_blocks
 from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError
-from resnet.models.layers import synchronize
+from resnet.models.batch_norm import synchronize
 from resnet.rules import adaptive_has_a_radius
 from resnet.run.epoch_record import keras_logs, record
 from resnet.training import budget, callback_memory, checks

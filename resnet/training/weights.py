@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from resnet.errors import UserError
-from resnet.models.layers import batch_norms
+from resnet.models.batch_norm import batch_norms
 
 log = logging.getLogger(__name__)
 
