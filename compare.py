@@ -24,12 +24,14 @@ class AfterSweep(Callback):
         def end(error, *_):
             if error and not issubclass(error, Exception):  # it was interrupted, or never began
                 return
-            from resnet.report import comparison  # for which a sweep need not wait when it starts
+            from resnet.report.comparison import Comparison  # for which a sweep need not wait when it starts
+            from resnet.report.runs import read
+            from resnet.report.telling import report
 
             try:
-                runs, unreadable = comparison.read([directory])
+                runs, unreadable = read([directory])
                 if runs:
-                    comparison.report(comparison.Comparison(runs, unreadable), directory)
+                    report(Comparison(runs, unreadable), directory)
             except Exception as fault:  # which takes nothing from the trainings
                 print(f"{directory} cannot be compared: {fault}", file=sys.stderr)
 
@@ -44,14 +46,16 @@ def main():
     parser.add_argument("--all-pairs", action="store_true", help="verdicts on all pairs of many rows, too")
     options = parser.parse_args()
 
-    from resnet.report import comparison  # for which --help need not wait
+    from resnet.report.comparison import Comparison  # for which --help need not wait
+    from resnet.report.runs import read
+    from resnet.report.telling import report
 
-    runs, unreadable = comparison.read(options.directories)
+    runs, unreadable = read(options.directories)
     if not runs:
         given = ", ".join(map(str, options.directories))
         expected = "expected directories with .hydra/config.yaml and metrics.csv"
         sys.exit("\n".join([f"{given}: there is no run; {expected}", *unreadable]))
-    comparison.report(comparison.Comparison(runs, unreadable, options.all_pairs), options.output)
+    report(Comparison(runs, unreadable, options.all_pairs), options.output)
 
 
 if __name__ == "__main__":

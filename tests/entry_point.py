@@ -8,6 +8,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -70,7 +71,8 @@ def _main(command, cwd, environment, out, error):
     sys.argv, sys.path[0] = command, str(ROOT)
     try:
         runpy.run_path(command[0], run_name="__main__")
-    finally:
+    finally:  # in Python's order: joblib ends its workers with the threads; what follows waits for them
+        threading._shutdown()
         atexit._run_exitfuncs()
 
 

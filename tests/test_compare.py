@@ -10,8 +10,8 @@ import pytest
 import yaml
 from scipy import stats
 
-from resnet.report import comparison
 from resnet.report.comparison import Comparison
+from resnet.report.runs import read
 from tests.entry_point import ROOT
 
 V1 = {"_target_": "resnet.models.resnet_v1", "depth": 20, "l2": 1e-4}
@@ -49,7 +49,7 @@ def predictions(directory, right, split="test", index=None):
 
 
 def compared(*directories, **options):
-    return Comparison(*comparison.read(directories), **options)
+    return Comparison(*read(directories), **options)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_only_what_differs(tmp_path):
 def test_each_run_once_and_a_row_that_is_being_written_not_at_all(runs):
     with (runs / "outputs" / "running" / "metrics.csv").open("a") as file:
         file.write("2,18,0.4,0.5,0.3,0.4")
-    found, _ = comparison.read([runs, runs / "outputs", runs / "outputs" / "running"])
+    found, _ = read([runs, runs / "outputs", runs / "outputs" / "running"])
     assert len(found) == 4
     assert [len(run.epochs) for run in found if run.status == "running"] == [1]
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet.report import comparison, statistics
+from resnet.report import statistics
+from resnet.report.runs import Group, read
 from resnet.run.directory import RunDirectory
 
 METRIC = "test/accuracy"
@@ -42,8 +43,8 @@ def report(row: Row, directory: Path, changed: Sequence[str] = ()) -> list[str]:
 
     Of the paper it speaks only where recipe and data are the paper's.
     """
-    runs, notes = comparison.read([directory])
-    group = comparison.Group(runs)
+    runs, notes = read([directory])
+    group = Group(runs)
     notes += [f"{run.directory} is left out: {run.why_left_out}" for run in runs if not run.finished]
     values = list(group.values(METRIC).values()) if group.finished else []
     if not values:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from resnet.report import comparison, figures, statistics
-from resnet.report.comparison import NOTHING, Group, centre, interval, words
+from resnet.report import comparison, figures, statistics, telling
+from resnet.report.runs import Group, read
+from resnet.report.telling import NOTHING, centre, interval, words
 
 METRIC = "validation/accuracy"
 
@@ -53,7 +54,7 @@ class Gain(NamedTuple):
 
 
 class Walk:
-    """The runs of a walk as a table, `verdicts` and `notes`, which `comparison.show` takes as a Comparison's.
+    """The runs of a walk as a table, `verdicts` and `notes`, which `telling.show` takes as a Comparison's.
 
     Each change is judged twice: by what it adds on the way, and by what the end lacks without it. These pairs
     were chosen before any run, and are one family.
@@ -62,7 +63,7 @@ class Walk:
     ranking = "In points, by validation images; the test images choose nothing. * told apart, at 95%."
 
     def __init__(self, start: str, end: str, changes: Sequence[str], directory: Path) -> None:
-        runs, notes = comparison.read([directory])
+        runs, notes = read([directory])
         groups, letters = {}, comparison.letters()
         for setting in settings(start, end, changes):
             group = Group([run for run in runs if run.directory.parent.name == setting.name])
@@ -138,8 +139,8 @@ def _is_told(group):
 
 def report(walk: Walk, output: Path) -> None:
     """Show a Walk; write its table and its picture to the directory `output`."""
-    comparison.show(walk)
-    comparison.write_markdown(output / "walk.md", walk)
+    telling.show(walk)
+    telling.write_markdown(output / "walk.md", walk)
     rows = [
         (change, walk.gain(added), walk.gain(lost))
         for change, added, lost in zip(walk.changes, walk.added, walk.lost, strict=True)

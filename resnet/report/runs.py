@@ -1,0 +1,153 @@
+"""Runs as their directories tell of them, and those that are the same but for their seed.
+
+Only finished runs count; every other one says why it does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+from zipfile import BadZipFile
+
+import numpy as np
+import yaml
+
+from resnet.report import statistics
+from resnet.report.statistics import NoVerdict
+from resnet.run.directory import RunDirectory, flat
+from resnet.run.epoch_record import SPLITS
+
+Draw: TypeAlias = int | tuple[int, int]  # a seed, or a seed and a fold
+# What files raise that are absent, cut off, or not of the form that train.py writes.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError)
+PARTS = ("index", "label", "logits")  # of each split, in predictions.npz
+LONG = 40  # characters of a label that would drown the sentence it stands in
+
+
+class Run:
+    """What a run directory says: its flat `config`, `epochs`, `status` and the newest of each metric.
+
+    Raises one of `UNREADABLE` where a file of it cannot be read.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        files = RunDirectory(directory)
+        self.directory, self.epochs = directory, files.epochs()
+        self.config, result = choices(files.config()), files.result()
+        self.seed: Draw = self.config.pop("seed") if "seed" in self.config else result["seed"]
+        fold = self.config.pop("data.fold", 0)
+        if self.config.get("data.folds"):
+            self.seed = self.seed, fold
+        self.config.pop("changes", None)  # of how the run was started, not of what it is
+        self.status, self.error = result.get("status", "unfinished"), result.get("error", "")
+        self.watched = (result.get("objective") or {}).get("name") or ""
+        newest = dict(self.epochs[-1]) if self.epochs else {}
+        for split in ("validation", "test"):
+            newest |= {f"{split}/{name}": value for name, value in (result.get(split) or {}).items()}
+        known = {name: value for name, value in newest.items() if name.partition("/")[0] in SPLITS}
+        self.metrics = {k: v for k, v in known.items() if v is not None and math.isfinite(v)}
+
+    @property
+    def setting(self) -> tuple[tuple[str, str], ...]:
+        """The configuration without its seed, for equality."""
+        return tuple(sorted((key, str(value)) for key, value in self.config.items()))
+
+    @property
+    def finished(self) -> bool:
+        return self.status == "finished"
+
+    @property
+    def why_left_out(self) -> str:
+        count = len(self.epochs)
+        state = f"{self.status} after {count} epoch{'' if count == 1 else 's'}"
+        return f"{state}: {self.error.splitlines()[0]}" if self.error else state
+
+    @cached_property
+    def outcomes(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """By split: the indices of its images, rising, their labels, and which were classified correctly.
+
+        All `(N,)`. From predictions.npz, which holds `test_index` int32 `(N,)`, `test_label` int32 `(N,)` and
+        `test_logits` float16 `(N, K)`, and the same of `validation`. Raises NoVerdict if it does not.
+        """
+        path = RunDirectory(self.directory).predictions
+        try:
+            with np.load(path) as file:
+                names = {name.rpartition("_")[0] for name in file}
+                return {name: _outcomes(*(file[f"{name}_{part}"] for part in PARTS)) for name in names}
+        except FileNotFoundError as error:
+            raise NoVerdict(f"one seed each, and {path} is not there; give more seeds") from error
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise NoVerdict(f"{path} cannot be used: {error}") from error
+
+
+def _outcomes(index, label, logits):
+    if not (index.ndim == label.ndim == 1 and index.shape == label.shape == logits.shape[:1]):
+        raise ValueError(f"index {index.shape}, label {label.shape}, logits {logits.shape} do not match")
+    order = np.argsort(index, kind="stable")
+    return index[order], label[order], (logits.argmax(1) == label)[order]
+
+
+class Group:
+    """Runs that differ only in their seed. `letter` and `label` name it in tables, sentences and pictures."""
+
+    letter = label = ""
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.runs = runs
+        self.finished = [run for run in runs if run.finished]
+        self.counted = self.finished or runs
+
+    def values(self, metric: str) -> dict[Draw, float]:
+        """Seed, or seed and fold -> value.
+
+        A seed that ran more than once counts once, by its mean: it is one draw.
+        """
+        by_seed: dict[Draw, list[float]] = {}
+        for run in self.counted:
+            if metric in run.metrics:
+                by_seed.setdefault(run.seed, []).append(run.metrics[metric])
+        return {seed: float(np.mean(values)) for seed, values in by_seed.items()}
+
+    def summary(self, metric: str) -> statistics.Summary | None:
+        """The Summary of one metric; None where it was not measured."""
+        values = list(self.values(metric).values())
+        return statistics.summary(values) if values else None
+
+    def has(self, metric: str) -> bool:
+        return all(metric in run.metrics for run in self.counted)
+
+    @property
+    def where(self) -> str:
+        return self.runs[0].directory.as_posix() + (f" +{len(self.runs) - 1}" if len(self.runs) > 1 else "")
+
+    @property
+    def name(self) -> str:
+        return f"{self.letter} ({self.label})" if len(self.label) <= LONG else self.letter
+
+
+def read(directories: Iterable[Path]) -> tuple[list[Run], list[str]]:
+    """The runs in and below `directories`, each once, and a text for each that cannot be read."""
+    configs = {path.resolve(): path for top in directories for path in top.rglob(".hydra/config.yaml")}
+    runs, unreadable = [], []
+    for path in sorted(configs.values()):
+        directory = path.parent.parent
+        if not any((directory / name).exists() for name in ("metrics.csv", "result.json")):
+            continue  # Hydra's record of some other program
+        try:
+            runs.append(Run(directory))
+        except UNREADABLE as error:
+            unreadable.append(f"{directory} is left out, it cannot be read: {type(error).__name__} {error}")
+    return runs, unreadable
+
+
+def choices(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"model": {"_target_": "a.b", "depth": 20}}` as `{"model": "b", "model.depth": 20}`."""
+    values = {}
+    for key, value in flat(config).items():
+        if key.endswith("._target_"):
+            key, value = key.removesuffix("._target_"), value.rpartition(".")[2]
+        values[key] = value
+    return values
