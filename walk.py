@@ -1,6 +1,6 @@
 """Go from one recipe to another, one change at a time, and leave each change out of the end.
 
-    python walk.py keras_example fast_cpu --seeds 3 trainer.epochs=4
+    python walk.py keras_example fast_cpu --seeds 3 trainer.epochs=4 trainer/strategy=single
 
 Both are experiments of train.py; a change is a node of the configuration in which they differ: data, model,
 optimizer and so on, in this order. Every recipe is run with every seed; then it is said what each change
@@ -35,11 +35,12 @@ def main():
 
     def walk():
         """Write the recipes as experiments, and train them in one sweep."""
-        from resnet.cli.recipes import differing, mixture, recipe, write
+        from resnet.cli.recipes import differing, have_one_strategy, mixture, recipe, write
         from resnet.report.walk import Walk, report, settings
 
         conf, overrides = Path(__file__).with_name("conf"), [*JUDGED_BY_VALIDATION, *sys.argv[1:]]
         start, end = (recipe(conf, name, overrides) for name in (options.start, options.end))
+        have_one_strategy(start, end)
         changes = differing(start, end)
         if not changes:
             raise ConfigError(f"{options.start} and {options.end} are the same recipe")

@@ -138,6 +138,7 @@ def test_the_picture_shows_gains_in_points_and_leaves_out_what_is_not_known():
     [
         (("demo", "demo"), "demo and demo are the same recipe"),
         (("demo", "nowhere"), "experiment/nowhere"),
+        (("keras_example", "fast_cpu"), "trainer/strategy=single"),
         (("demo", "fast_cpu", "model.depth=9"), "model.depth=9"),
         (("demo", "fast_cpu", "model.dept=8"), "did you mean depth?"),
     ],

@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from resnet.cli.check import check
+from resnet.errors import ConfigError
 from resnet.files import replace_text
 
 
@@ -31,6 +32,16 @@ def recipe(conf: Path, experiment: str, overrides: list[str]) -> Recipe:
     nodes = OmegaConf.to_container(own)
     assert isinstance(nodes, dict)
     return Recipe(choices, {str(name): node for name, node in nodes.items()})
+
+
+def have_one_strategy(start: Recipe, end: Recipe) -> None:
+    """Raise ConfigError where they are trained on other devices, for which one process cannot be set."""
+    strategies = [side.choices["trainer/strategy"] for side in (start, end)]
+    if len(set(strategies)) > 1:
+        raise ConfigError(
+            f"one recipe has trainer/strategy={strategies[0]}, one {strategies[1]}, and a process has one\n"
+            "give both the same, as in trainer/strategy=single"
+        )
 
 
 def differing(start: Recipe, end: Recipe) -> list[str]:

@@ -39,7 +39,7 @@ def _before_it_runs(wish, instead):
     except RuntimeError as error:
         raise UserError(
             f"{wish}: an earlier job of this process runs {instead}\n"
-            "give all jobs the same, or hydra/launcher=joblib, which has a process for each"
+            "give all jobs the same, or hydra/launcher=submitit_local, which has a process for each"
         ) from error
 
 
