@@ -347,13 +347,16 @@ def test_a_run_directory_says_what_it_holds(tmp_path):
         RunDirectory.finished(tmp_path / "elsewhere")
 
 
-@pytest.mark.parametrize("drawing", ["grid", "curves", "confusion"])
-def test_a_picture_that_cannot_be_drawn_ends_no_training(tmp_path, monkeypatch, caplog, drawing):
+@pytest.mark.parametrize(
+    ("drawing", "what"),
+    [("grid", "the training images"), ("curves", "the curves"), ("confusion", "the test images")],
+)
+def test_a_picture_that_cannot_be_drawn_ends_no_training(tmp_path, monkeypatch, caplog, drawing, what):
     def broken(*_, **__):
         raise RuntimeError("no font")
 
     monkeypatch.setattr(f"resnet.report.figures.{drawing}", broken)
     trainer = fit(tmp_path, callbacks={"pictures": Pictures()}, epochs=1)
     assert trainer.result["status"] == "finished"
-    assert "cannot be shown: RuntimeError: no font" in caplog.text
+    assert f"{what} cannot be shown: RuntimeError: no font" in caplog.text
     assert (tmp_path / "mistakes.png").exists() is (drawing == "curves")

@@ -25,8 +25,7 @@ def changes(before: str, after: str) -> list[str]:
 
 def told(changed: list[str]) -> str:
     """Changes in a line: the first of them, and how many more there are."""
-    more = len(changed) - TOLD
-    return "; ".join([*changed[:TOLD], *([f"and {more} more"] if more > 0 else [])])
+    return "; ".join(changed[:TOLD]) + (f"; and {len(changed) - TOLD} more" if changed[TOLD:] else "")
 
 
 def schedule_warning(before: str, after: str) -> str | None:

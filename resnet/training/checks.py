@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 import keras
@@ -12,8 +11,6 @@ from resnet.errors import UserError
 from resnet.training.freezing import Freeze
 from resnet.training.steps import averages_weights
 
-log = logging.getLogger(__name__)
-FEW_STEPS, FEW_WATCHED = 200, 50
 # What Keras' optimizers do on one replica only, and what does it on several.
 ONE_REPLICA = {
     "use_ema": "trainer.final_weights=ema",
