@@ -77,7 +77,10 @@ def test_a_replica_on_each_core(tmp_path):
 
 def test_cores_of_a_process_that_runs_already():
     tf.constant(0)
-    with pytest.raises(UserError, match="joblib"):
+    with pytest.raises(
+        UserError,
+        match="an earlier job of this process runs otherwise\ngive all jobs the same, or hydra/launcher=submitit_local",
+    ):
         cores(3)
 
 
