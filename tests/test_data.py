@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -20,8 +21,9 @@ from sklearn.neighbors import NearestCentroid
 
 from resnet.cli.command import command
 from resnet.data import archive, cifar, cifar10, cifar100, digits, image_folder, npz, safe_pickle, synthetic
-from resnet.data.dataset import Split, make_dataset
+from resnet.data.dataset import Dataset, Split, make_dataset
 from resnet.data.layout import parts
+from resnet.data.normalization import measure
 from resnet.data.picture import read_picture
 from resnet.errors import UserError
 
@@ -772,12 +774,40 @@ def test_synthetic_can_be_learned(image_size, channels):
         (np.zeros((4, 8, 8, 3), np.float32), np.zeros(4, np.int32), "float32 .* gives uint8"),
         (np.zeros((4, 8, 8), np.uint8), np.zeros(4, np.int32), r"uint8 \(4, 8, 8\)"),
         (np.zeros((4, 8, 8, 3), np.uint8), np.zeros((4, 1), np.int32), "one label per image"),
-        (np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.int64), "labels are int64"),
+        (np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.float32), "labels are float32; .* integers"),
     ],
 )
 def test_a_source_gives_what_a_split_holds(images, labels, words):
     with pytest.raises(UserError, match=words):
         make_dataset(Split(images, labels), None, ["a", "b"], test_split=0.5)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8])
+def test_labels_of_any_integers(kind):
+    split = Split(np.zeros((4, 8, 8, 3), np.uint8), np.arange(8, dtype=kind)[::2] % 3)
+    assert (split.labels.dtype, split.labels.tolist()) == (np.int32, [0, 2, 1, 0])
+    assert split.checksum == Split(split.images, np.array([0, 2, 1, 0], np.int32)).checksum
+
+
+@pytest.mark.parametrize("labels", [[1, 2, 1, 2], [0, 1, 0, -1]])
+def test_labels_are_numbers_of_the_classes(labels):
+    split = Split(np.arange(4 * 48, dtype=np.uint8).reshape(4, 4, 4, 3), np.array(labels))
+    with pytest.raises(
+        UserError, match="labels of training images are .*; with 2 class names they are 0 to 1"
+    ):
+        make_dataset(split, None, ["a", "b"], test_split=0.5)
+    normalization = measure(split, "channel")
+    with pytest.raises(UserError, match="labels of train images"):
+        Dataset(split, split, ["a", "b"], normalization)
+
+
+def test_the_parts_of_a_dataset_are_alike_and_not_empty():
+    whole = digits(validation_split=0.0)
+    with pytest.raises(UserError, match="there are no test images"):
+        replace(whole, test=whole.test.take(np.arange(0)))
+    small = Split(whole.test.images[:, ::2, ::2], whole.test.labels)
+    with pytest.raises(UserError, match=r"test images are \(4, 4, 1\), training images \(8, 8, 1\)"):
+        replace(whole, test=small)
 
 
 def test_some_of_the_classes_in_the_order_they_are_given():

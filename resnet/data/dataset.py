@@ -36,12 +36,26 @@ COPIES = 3  # of all images, while a training on them begins
 class Split(Labelled):
     """Images uint8 `(N, H, W, C)` in memory, with labels int32 `(N,)` and, if they have any, names `(N,)`.
 
-    One whose images lie elsewhere, as `shards.Sharded`, has all that this has but `images`.
+    Labels may come as any integers. One whose images lie elsewhere, as `shards.Sharded`, has all that this
+    has but `images`. Raises UserError for arrays of another kind or shape.
     """
 
     images: np.ndarray
     labels: np.ndarray
     names: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, np.asarray(self.labels)
+        if images.dtype != np.uint8 or images.ndim != 4 or labels.shape != images.shape[:1]:
+            raise UserError(
+                f"data: images are {images.dtype} {images.shape} and labels {labels.shape}; "
+                "a source gives uint8 (N, H, W, C) and one label per image"
+            )
+        if labels.dtype.kind not in "iu":
+            raise UserError(
+                f"data: labels are {labels.dtype}; a source gives integers, the numbers of classes"
+            )
+        object.__setattr__(self, "labels", np.ascontiguousarray(labels, np.int32))
 
     @cached_property
     def checksum(self) -> int:
@@ -87,6 +101,8 @@ class Dataset:
     `original()` says, where the source can tell, whether its files are those that were published.
     `true_labels` int32 `(N,)` are those of the training images where some were made wrong on purpose.
     `condition`, of a source that has it, gives the corruption and severity that a test image's name says.
+    Raises UserError for a part without images, for parts of several shapes, and for labels that are none of
+    the classes.
     """
 
     train: AnySplit
@@ -98,6 +114,16 @@ class Dataset:
     true_labels: np.ndarray | None = None
     condition: Callable[[str], tuple[str, int]] | None = None
     balance: bool = False
+
+    def __post_init__(self) -> None:
+        for name, part in self.parts.items():
+            if not len(part):
+                raise UserError(f"data: there are no {name} images")
+            if part.image_shape != self.image_shape:
+                raise UserError(
+                    f"data: {name} images are {part.image_shape}, training images {self.image_shape}"
+                )
+            check_labels(part.labels, self.class_names, name)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -160,6 +186,9 @@ def make_dataset(
     """
     train, test, validation = _held((train, test, validation), class_names, memory, Path(shards).expanduser())
     class_names = [printable(name) for name in class_names]
+    for name, part in (("training", train), ("test", test), ("validation", validation)):
+        if part is not None and len(part):
+            check_labels(part.labels, class_names, name)
     if classes is not None:
         numbers = _numbers(list(map(str, classes)), class_names)
         train = _of_classes(train, numbers)
@@ -204,9 +233,6 @@ def _mislabelled(dataset, share, seed):
 def _held(parts, class_names, memory, folder):
     """The `parts`, of which some may be None, in memory or in shards, see `make_dataset`."""
     given = [part for part in parts if part is not None]
-    for part in given:
-        if not isinstance(part, Encoded):
-            _check(part)
     brought: list[tuple[Any, Findings]] = []
     streamed = _streamed([part for part in given if not getattr(part, "originals", False)], memory, folder)
     for part in given:
@@ -270,16 +296,14 @@ def _measured(split, kind):
     return Normalization.load(path)
 
 
-def _check(split):
-    """Raise UserError for images or labels that a Split does not hold."""
-    images, labels = split.images, split.labels
-    if images.dtype != np.uint8 or images.ndim != 4 or labels.shape != images.shape[:1]:
+def check_labels(labels: np.ndarray, class_names: Sequence[str], name: str) -> None:
+    """Raise UserError for labels of the images `name` that are none of the classes, counted from 0."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= len(class_names):
         raise UserError(
-            f"data: images are {images.dtype} {images.shape} and labels {labels.shape}; "
-            "a source gives uint8 (N, H, W, C) and one label per image"
+            f"data: labels of {name} images are {low} to {high}; "
+            f"with {len(class_names)} class names they are 0 to {len(class_names) - 1}"
         )
-    if labels.dtype != np.int32:
-        raise UserError(f"data: labels are {labels.dtype}; a source gives int32")
 
 
 def _numbers(wanted, class_names):

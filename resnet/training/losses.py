@@ -9,6 +9,7 @@ object with `bind(dataset, preprocessing)`, which gives a function of a `Batch`,
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -17,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from resnet.augmentation.transform import Batch
+from resnet.errors import UserError
 
 if TYPE_CHECKING:
     from resnet.data.dataset import Dataset
@@ -130,11 +132,16 @@ class ClassWeighted:
 def loss_of(given: AnyLoss, dataset: Dataset, preprocessing: Preprocessing) -> BatchLoss:
     """Any kind of loss as a function of a Batch, logits `(B, K)` and `training`.
 
-    Raises ValueError for a loss of Keras' that says that it takes no logits.
+    Raises UserError for what is no loss, and ValueError for a loss of Keras' that says that it takes no logits.
     """
     if hasattr(given, "bind"):
         return given.bind(dataset, preprocessing)
     if not isinstance(given, keras.losses.Loss):
+        if not callable(given) or "training" not in inspect.signature(given).parameters:
+            raise UserError(
+                f"loss: {getattr(given, '__name__', repr(given))} is no function of targets, logits and training\n"
+                "of Keras' losses give the class, as keras.losses.CategoricalCrossentropy(from_logits=True)"
+            )
         return of_batch(given)
     if given.get_config().get("from_logits") is False:
         raise ValueError(f"loss: {type(given).__name__} needs from_logits=true: the networks give logits")
@@ -143,7 +150,7 @@ def loss_of(given: AnyLoss, dataset: Dataset, preprocessing: Preprocessing) -> B
 
 def of_batch(loss: Loss) -> BatchLoss:
     """A loss of targets and logits, given a Batch."""
-    return lambda batch, logits, training: loss(batch.labels, logits, training)
+    return lambda batch, logits, training: loss(batch.labels, logits, training=training)
 
 
 def _in_training(function):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from resnet.errors import UserError
 from resnet.training.schedules import Plateau, Schedule
 
 
@@ -28,14 +29,13 @@ class Rate:
         growth: float = 1.0,
     ) -> None:
         self.optimizer, self.schedule, self.plateau = optimizer, schedule, plateau
-        given = float(str(optimizer.learning_rate.numpy()))  # 0.001, not the float32 nearest to it
-        self.base = given * growth
+        self._given = float(str(optimizer.learning_rate.numpy()))  # 0.001, not the float32 nearest to it
+        self.base = self._given * growth
         self.callback_factor = 1.0
 
     def __call__(self, epoch: float) -> dict[str, float]:
         """`learning_rate` at `epoch` (float, counted from 0) and its factors, by name."""
-        scheduled = self.base * self.schedule(epoch)
-        reduced = self.plateau.bound(scheduled) if self.plateau else scheduled
+        scheduled, reduced = self._own(epoch)
         factors = {"callback_factor": self.callback_factor} if self.callback_factor != 1 else {}
         return {
             "learning_rate": reduced * self.callback_factor,
@@ -46,16 +46,33 @@ class Rate:
 
     def assign(self, epoch: float) -> None:
         """Let callbacks read the rate of the step that comes at `epoch`."""
-        self.stepped(self(epoch)["learning_rate"])
+        self.stepped(epoch)
         self.optimizer.learning_rate.assign(self._known)
 
-    def stepped(self, rate: float) -> None:
-        """Steps have assigned `rate`: it is no callback's doing."""
-        self._known = np.float32(rate)
+    def stepped(self, epoch: float) -> None:
+        """Steps have assigned the rate at `epoch`: it is no callback's doing."""
+        self._known, self._without = np.float32(self(epoch)["learning_rate"]), self._own(epoch)[1]
 
     def honour(self) -> None:
-        """Take over what a callback has made of the rate."""
+        """Take over what a callback has made of the rate.
+
+        Raises UserError where the schedule has it at 0, of which nothing can be made.
+        """
         found = np.float32(self.optimizer.learning_rate.numpy())
-        if found != self._known:
-            self.callback_factor *= float(found / self._known) if self._known else 1.0
-            self._known = found
+        if found == self._known:
+            return
+        if not self._without:
+            raise UserError(
+                f"a callback sets the learning rate to {found:g} where schedule x plateau is 0\n"
+                "give schedule=constant to leave it all to the callback"
+            )
+        self.callback_factor, self._known = float(found) / self._without, found
+
+    def give_back(self) -> None:
+        """Leave the optimizer with the rate that it came with, for another training to begin with."""
+        self.optimizer.learning_rate.assign(self._given)
+
+    def _own(self, epoch):
+        """The optimizer's rate under the schedule, and under the plateau too."""
+        scheduled = self.base * float(self.schedule(epoch))
+        return scheduled, self.plateau.bound(scheduled) if self.plateau else scheduled

@@ -12,6 +12,7 @@ import tensorflow as tf
 from resnet.augmentation.transform import Batch
 from resnet.data.feed import Feed
 from resnet.data.preprocessing import Preprocessing
+from resnet.errors import UserError
 from resnet.internals.keras import clip
 from resnet.training.losses import BatchLoss
 from resnet.training.metrics import Metric, built, default, values
@@ -65,9 +66,14 @@ class Steps:
             }
 
     def loss(self, batch: Batch, training: bool) -> Losses:
-        """Losses of a Batch as the network sees it."""
-        logits = self.model(batch.images, training=training)
+        """Losses of a Batch as the network sees it. Raises UserError unless the loss has one for each image."""
+        logits = tf.cast(self.model(batch.images, training=training), tf.float32)
         losses = self._loss(batch, logits, training)
+        if losses.shape.rank != 1:
+            raise UserError(
+                f"loss: it gives numbers of shape {losses.shape} for images (B,)\n"
+                "a loss gives one number per image, and leaves their mean to the trainer"
+            )
         return Losses(logits, losses, tf.add_n(self.model.losses) if self.model.losses else tf.constant(0.0))
 
     def gradients(self, batch: Batch) -> list[tf.Tensor]:
@@ -151,8 +157,7 @@ class Steps:
             batch = self.preprocessing.evaluation(images, labels)
             found = self.loss(batch, training=False)
             self.update_metrics(batch.labels, found)
-            logits = tf.cast(found.logits, tf.float32)
-            return _among_others(logits, places, tf.size(indices))
+            return _among_others(found.logits, places, tf.size(indices))
 
         @tf.function(
             input_signature=[feed.signature, tf.TensorSpec([1, None], tf.int32)],
@@ -265,7 +270,7 @@ def _among_others(rows, places, size):
 
 def _outcomes(logits, labels):
     """float32 `(B, 2)`: the probability of each label, and the number of the likeliest class."""
-    probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))
+    probabilities = tf.nn.softmax(logits)
     own = tf.gather(probabilities, labels, axis=1, batch_dims=1)
     return tf.stack([own, tf.cast(tf.argmax(probabilities, 1), tf.float32)], 1)
 

@@ -522,7 +522,7 @@ class Trainer:
         self.losses, self.indices = losses.numpy(), indices
         self.outcomes = outcomes[0].numpy() if outcomes else None
         self._check_finite(self.losses)
-        self.rate.stepped(rates[-1])
+        self.rate.stepped(self._epoch_at(steps[-1]))
         self.step += count
         self.first_step_at = self.first_step_at or time.time()
         seconds = time.perf_counter() - called
