@@ -277,3 +277,25 @@ def test_no_run(tmp_path):
     assert done.returncode == 1
     assert "outputs: there is no run" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_directory_without_a_run_is_named_and_nothing_is_written(tmp_path):
+    write(tmp_path / "a", [0.9])
+    (tmp_path / "empty").mkdir()
+    done = start("a", "typo", "empty", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("typo, empty: there is no run; expected")
+    assert len(done.stderr.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "empty"]
+
+
+def test_what_cannot_be_written_ends_in_a_line_and_stays_what_it_was(tmp_path):
+    write(tmp_path / "a", [0.9])
+    (tmp_path / "notes.txt").write_text("mine")
+    done = start("a", "--output", "notes.txt", cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "--output notes.txt is a file; expected a directory" in done.stderr
+    done = start("a", "--output", "notes.txt/here", cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "notes.txt/here cannot be written" in done.stderr
+    assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -128,14 +128,18 @@ class Group:
         return f"{self.letter} ({self.label})" if len(self.label) <= LONG else self.letter
 
 
+def below(top: Path) -> list[Path]:
+    """The directories of runs that are `top` or lie below it."""
+    directories = [path.parent.parent for path in top.rglob(".hydra/config.yaml")]
+    records = ("metrics.csv", "result.json")  # without them it is Hydra's record of some other program
+    return [path for path in directories if any((path / name).exists() for name in records)]
+
+
 def read(directories: Iterable[Path]) -> tuple[list[Run], list[str]]:
     """The runs in and below `directories`, each once, and a text for each that cannot be read."""
-    configs = {path.resolve(): path for top in directories for path in top.rglob(".hydra/config.yaml")}
+    found = {path.resolve(): path for top in directories for path in below(top)}
     runs, unreadable = [], []
-    for path in sorted(configs.values()):
-        directory = path.parent.parent
-        if not any((directory / name).exists() for name in ("metrics.csv", "result.json")):
-            continue  # Hydra's record of some other program
+    for directory in sorted(found.values()):
         try:
             runs.append(Run(directory))
         except UNREADABLE as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resnet.files import replace_text, replacing, writing
 from resnet.report import statistics
 from resnet.run.epoch_record import as_text, is_share
 
@@ -44,9 +45,13 @@ def span(counts: Iterable[int]) -> str:
 
 
 def report(comparison: Comparison, output: Path) -> None:
-    """Show a comparison; write its text, its numbers and its picture to the directory `output`."""
+    """Show a comparison; write its text, its numbers and its picture to the directory `output`.
+
+    Raises UserError where that cannot be written.
+    """
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
     show(comparison)
-    output.mkdir(parents=True, exist_ok=True)
     write_markdown(output / "comparison.md", comparison)
     write_csv(output / "comparison.csv", comparison)
     draw(output / "comparison.png", comparison)
@@ -83,13 +88,13 @@ def write_markdown(path: Path, comparison: Comparison | Walk) -> None:
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{CAPTION}\n{comparison.ranking}\n"
     for heading, texts in _blocks(comparison):
         text += f"\n{heading}:\n\n" + "".join(f"- {sentence}\n" for sentence in texts)
-    path.write_text(text, "utf-8")
+    replace_text(path, text)
 
 
 def write_csv(path: Path, comparison: Comparison) -> None:
     """One row per run, with numbers in full."""
     keys = comparison.keys
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["group", "run", *keys, "seed", *comparison.metrics, "epochs", "status"])
         for group in comparison.groups:
@@ -115,4 +120,5 @@ def draw(path: Path, comparison: Comparison) -> None:
         )
         for group in comparison.groups
     ]
-    path.write_bytes(figures.png(figures.compare(groups, comparison.metric)))
+    with replacing(path) as part:
+        part.write_bytes(figures.png(figures.compare(groups, comparison.metric)))
