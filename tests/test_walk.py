@@ -151,6 +151,14 @@ def test_what_cannot_be_is_refused_in_two_lines(arguments, words, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("seeds", ["0", "-1", "two"])
+def test_a_walk_has_a_seed_at_least(seeds, tmp_path):
+    done = run("walk.py", "demo", "seed", "--seeds", seeds, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"argument --seeds: {seeds}: expected a whole number from 1" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_a_walk_trains_each_recipe_once_and_goes_on(tmp_path):
     """The two differ in their schedule and, for the precision, in their trainer."""
