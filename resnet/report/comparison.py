@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from resnet.report import statistics
+from resnet.report.judged import require_same_pictures
 from resnet.report.runs import Group, Run
 from resnet.report.statistics import NoVerdict
 from resnet.report.telling import NOTHING, centre, interval, span, words
@@ -170,11 +171,10 @@ def verdicts(pairs: Sequence[tuple[Group, Group]], metric: str) -> dict[tuple[Gr
 
 def _test(first, second, metric):
     """The Difference of two groups. Raises NoVerdict where there is nothing to judge by."""
-    if first.runs[0].config.get("data") != second.runs[0].config.get("data"):
-        raise NoVerdict("their data differ")
+    split = metric.partition("/")[0]
+    require_same_pictures(first, second, split)
     if not len(first.finished) == len(second.finished) == 1:
         return statistics.difference(first.values(metric), second.values(metric))
-    split = metric.partition("/")[0]
     found = [group.finished[0].outcomes.get(split) for group in (first, second)]
     if None in found:
         raise NoVerdict(f"one seed each, and predictions.npz has no {split} images; give more seeds")

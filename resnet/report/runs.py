@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
-from zipfile import BadZipFile
 
 import numpy as np
 import yaml
 
+from resnet.errors import UserError
+from resnet.files import read_arrays
 from resnet.report import statistics
 from resnet.report.statistics import NoVerdict
 from resnet.run.directory import RunDirectory, flat
@@ -66,28 +67,49 @@ class Run:
         return f"{state}: {self.error.splitlines()[0]}" if self.error else state
 
     @cached_property
-    def outcomes(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """By split: the indices of its images, rising, their labels, and which were classified correctly.
+    def pictures(self) -> dict[str, np.ndarray]:
+        """By split that is judged: the hashes of its pictures, uint64 `(N,)`, from split.npz.
 
-        All `(N,)`. From predictions.npz, which holds `test_index` int32 `(N,)`, `test_label` int32 `(N,)` and
-        `test_logits` float16 `(N, K)`, and the same of `validation`. Raises NoVerdict if it does not.
+        Empty where that is not there. Raises NoVerdict if it cannot be read.
         """
-        path = RunDirectory(self.directory).predictions
+        path = RunDirectory(self.directory).split
+        found = _arrays(path) if path.exists() else {}
+        return {name: hashes for name, hashes in found.items() if name != "train"}
+
+    @cached_property
+    def outcomes(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """By split: the hashes of its pictures, their labels, and which were classified correctly.
+
+        All `(N,)`, in the order of the data. From predictions.npz, which holds `test_index` int32 `(N,)`,
+        `test_label` int32 `(N,)` and `test_logits` float16 `(N, K)`, and the same of `validation`. Raises
+        NoVerdict if it does not, and where split.npz does not say which pictures these are.
+        """
+        files = RunDirectory(self.directory)
+        for path in (files.predictions, files.split):
+            if not path.exists():
+                raise NoVerdict(f"one seed each, and {path} is not there; give more seeds")
+        arrays = _arrays(files.predictions)
         try:
-            with np.load(path) as file:
-                names = {name.rpartition("_")[0] for name in file}
-                return {name: _outcomes(*(file[f"{name}_{part}"] for part in PARTS)) for name in names}
-        except FileNotFoundError as error:
-            raise NoVerdict(f"one seed each, and {path} is not there; give more seeds") from error
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise NoVerdict(f"{path} cannot be used: {error}") from error
+            return {
+                name: _outcomes(self.pictures[name], *(arrays[f"{name}_{part}"] for part in PARTS))
+                for name in {name.rpartition("_")[0] for name in arrays}
+            }
+        except (ValueError, LookupError) as error:
+            raise NoVerdict(f"{files.predictions} cannot be used: {error}") from error
 
 
-def _outcomes(index, label, logits):
+def _arrays(path):
+    try:
+        return read_arrays(path)
+    except UserError as error:
+        raise NoVerdict(str(error)) from error
+
+
+def _outcomes(pictures, index, label, logits):
     if not (index.ndim == label.ndim == 1 and index.shape == label.shape == logits.shape[:1]):
         raise ValueError(f"index {index.shape}, label {label.shape}, logits {logits.shape} do not match")
     order = np.argsort(index, kind="stable")
-    return index[order], label[order], (logits.argmax(1) == label)[order]
+    return pictures[index[order]], label[order], (logits.argmax(1) == label)[order]
 
 
 class Group:
