@@ -42,6 +42,7 @@ def main():
     def walk():
         """Write the recipes as experiments, and train them in one sweep."""
         from resnet.cli.recipes import differing, have_one_strategy, mixture, recipe, write
+        from resnet.report.telling import beside
         from resnet.report.walk import Walk, report, settings
 
         conf, overrides = Path(__file__).with_name("conf"), [*JUDGED_BY_VALIDATION, *sys.argv[1:]]
@@ -68,7 +69,8 @@ def main():
 
         def finish(error, *_):
             if not error or issubclass(error, Exception):  # it was not interrupted
-                report(Walk(options.start, options.end, changes, output), output)
+                with beside(error):
+                    report(Walk(options.start, options.end, changes, output), output)
 
         at_end.push(finish)
         train()

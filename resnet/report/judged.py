@@ -32,7 +32,7 @@ FOLLOWS = "${seed}"
 
 
 def require_same_pictures(first: Group, second: Group, split: str) -> None:
-    """Raise NoVerdict, which says why, unless the pictures of `split` are the same, or drawn alike by seed."""
+    """Raise NoVerdict, which says why, unless both have the same pictures of `split`, or draws."""
     data, other = _options(first), _options(second)
     differing = [name for name in data | other if data.get(name) != other.get(name)]
     if "" in differing:

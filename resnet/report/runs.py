@@ -6,7 +6,7 @@ Only finished runs count; every other one says why it does not.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +18,7 @@ from resnet.errors import UserError
 from resnet.files import read_arrays
 from resnet.report import statistics
 from resnet.report.statistics import NoVerdict
+from resnet.run.changes import told
 from resnet.run.directory import RunDirectory, flat
 from resnet.run.epoch_record import SPLITS
 
@@ -26,6 +27,8 @@ Draw: TypeAlias = int | tuple[int, int]  # a seed, or a seed and a fold
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError)
 PARTS = ("index", "label", "logits")  # of each split, in predictions.npz
 LONG = 40  # characters of a label that would drown the sentence it stands in
+# What may be told otherwise without making another recipe of it.
+NEUTRAL = ("seed", "data.dir", "threads", "changes", "callbacks", "trainer.deterministic")
 
 
 class Run:
@@ -148,6 +151,46 @@ class Group:
     @property
     def name(self) -> str:
         return f"{self.letter} ({self.label})" if len(self.label) <= LONG else self.letter
+
+
+def one_recipe(runs: list[Run], apart: Collection[str] = ()) -> Group:
+    """These runs as a Group.
+
+    Raises UserError, which names them, where finished ones differ in more than their seed, `NEUTRAL` and
+    `apart`, which are keys of the configuration, or nodes.
+    """
+    group = Group(runs)
+    keys = [key for key in differing(group.finished) if not within(key, {*NEUTRAL, *apart})]
+    if not keys:
+        return group
+    values = [{key: str(run.config.get(key, "absent")) for key in keys} for run in group.finished]
+    first, *others = group.finished
+    other = [str(run.directory) for run, own in zip(others, values[1:], strict=True) if own != values[0]]
+    several = [f"{key} is {' and '.join(dict.fromkeys(own[key] for own in values))}" for key in keys]
+    raise UserError(
+        f"{first.directory} and {', '.join(other)} are of different recipes: {told(several)}\n"
+        "move away what does not belong there, or give another directory"
+    )
+
+
+def within(key: str, nodes: Collection[str]) -> bool:
+    """Whether a key of the configuration is one of these nodes, or lies below one."""
+    return any(f"{key}.".startswith(f"{node}.") for node in nodes)
+
+
+def differing(runs: Sequence[Run]) -> list[str]:
+    """Keys of the configurations whose values differ.
+
+    A key that some runs lack counts unless another choice at a node above it explains that.
+    """
+    keys = dict.fromkeys(key for run in runs for key in run.config)
+    values = {key: {str(run.config[key]) for run in runs if key in run.config} for key in keys}
+    several = {key for key in keys if len(values[key]) > 1}
+    for key in keys:
+        above = {key.rsplit(".", n)[0] for n in range(1, key.count(".") + 1)}
+        if any(key not in run.config for run in runs) and not above & several:
+            several.add(key)
+    return [key for key in keys if key in several]
 
 
 def below(top: Path) -> list[Path]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resnet.errors import UserError
 from resnet.files import replace_text, replacing, writing
 from resnet.report import statistics
 from resnet.run.epoch_record import as_text, is_share
@@ -42,6 +44,17 @@ def interval(found: statistics.Summary | None) -> str:
 def span(counts: Iterable[int]) -> str:
     low, *_, high = sorted([*counts] * 2)
     return str(low) if low == high else f"{low}–{high}"
+
+
+@contextmanager
+def beside(failure: type[BaseException] | None) -> Iterator[None]:
+    """Around what is told after the jobs: a UserError is printed, not raised, before the `failure` of one."""
+    try:
+        yield
+    except UserError as error:
+        if failure is None:
+            raise
+        print(error, file=sys.stderr)
 
 
 def report(comparison: Comparison, output: Path) -> None:
