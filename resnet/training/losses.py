@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     from resnet.data.dataset import Dataset
     from resnet.data.preprocessing import Preprocessing
 
-Loss: TypeAlias = Callable[[tf.Tensor, tf.Tensor, bool], tf.Tensor]
 BatchLoss: TypeAlias = Callable[[Batch, tf.Tensor, bool], tf.Tensor]
+
+
+class Loss(Protocol):
+    """What the losses here are."""
+
+    def __call__(self, targets: tf.Tensor, logits: tf.Tensor, training: bool) -> tf.Tensor: ...
 
 
 class Bindable(Protocol):
