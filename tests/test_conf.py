@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
@@ -19,6 +20,7 @@ from PIL import Image
 
 from resnet.cli import building
 from resnet.cli.check import check, check_node
+from resnet.cli.experiments import leave_out_foreign
 from resnet.data import Preprocessing, digits, synthetic
 from resnet.errors import ConfigError
 from resnet.training.trainer import Trainer
@@ -91,6 +93,53 @@ def test_the_keras_example_is_the_default_but_for_what_it_watches():
 def test_the_papers_networks(option, parameters):
     model = instantiate(composed(f"experiment={option}").model, input_shape=(32, 32, 3), num_classes=10)
     assert sum(v.shape.num_elements() for v in model.trainable_variables) == parameters
+
+
+def trained_with(*overrides):
+    """What train.py makes of these overrides."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [*overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        own = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
+        leave_out_foreign(own)
+    return own
+
+
+@pytest.mark.parametrize(
+    ("experiment", "group", "option", "stays"),
+    [
+        ("demo", "schedule", "paper", {}),
+        ("demo", "augmentation", "crop_flip", {"flip": False}),  # that digits have no mirror
+        ("demo", "model", "resnet_v2", {"bn_momentum": 0.9}),
+        ("fast_cpu", "optimizer", "adam", {}),
+        ("fast_cpu", "model", "resnet_v1", {}),
+        ("fast_cpu", "trainer/strategy", "single", {}),
+        ("fast_cpu", "data", "cifar100", {"validation_split": 0.0, "normalization": "channel"}),
+        ("keras_example", "optimizer", "sgd", {}),
+        ("folds", "data", "digits", {"folds": 5}),
+        ("lr_range", "data", "cifar10", {"validation_split": 0.0}),
+        ("paper_v1", "model", "plain", {"conv_bias": False, "l2": 5.0e-5, "padding": "symmetric"}),
+    ],
+)
+def test_another_option_than_an_experiments_is_as_without_it(experiment, group, option, stays):
+    """But for what the experiment says of any option, and for what the line says."""
+    chosen, path = f"{group}={option}", group.replace("/", ".")
+    found, usual = (
+        OmegaConf.to_container(OmegaConf.select(trained_with(*words), path))
+        for words in ([f"experiment={experiment}", chosen], [chosen])
+    )
+    assert found == usual | stays
+
+
+def test_what_the_line_says_of_another_option_than_an_experiments_stays(caplog):
+    caplog.set_level("INFO")
+    found = trained_with("experiment=fast_cpu", "optimizer=sgd", "optimizer.momentum=0.6")
+    assert (found.optimizer.momentum, found.optimizer.learning_rate) == (0.6, 0.1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "optimizer=sgd has no normalize, others: left out of experiment=fast_cpu",
+        "optimizer=sgd has its own decoupled, groups, learning_rate, weight_decay: "
+        "left out of experiment=fast_cpu",
+    ]
 
 
 SUPPLIED = {"input_shape", "num_classes"}  # by the program
