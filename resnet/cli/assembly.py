@@ -7,13 +7,26 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from resnet.errors import UserError
 from resnet.training.environment import prepare
 from resnet.training.trainer import Trainer
 
+before: set[bool] = set()  # whether the trainings of this process until now were deterministic
+
 
 def trainer_of(config: DictConfig, threads: int | None) -> Trainer:
-    """The trainer, which connects the workers if there are several; first the process is set for it."""
-    prepare(config.seed, threads, config.trainer.precision, config.trainer.deterministic)
+    """The trainer, which connects the workers if there are several; first the process is set for it.
+
+    Raises UserError where an earlier job has set it otherwise.
+    """
+    deterministic = config.trainer.deterministic
+    if True in before and not deterministic:  # which TensorFlow stays
+        raise UserError(
+            "trainer.deterministic=false: an earlier job of this process is deterministic\n"
+            "give all jobs the same, or hydra/launcher=submitit_local, which has a process for each"
+        )
+    before.add(deterministic)
+    prepare(config.seed, threads, config.trainer.precision, deterministic)
     return instantiate(config.trainer)
 
 
