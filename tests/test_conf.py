@@ -303,6 +303,7 @@ def test_augmentation(option):
         ("loss=bootstrapped loss.kind=medium", "loss.kind=medium: .*'hard' or 'soft'"),
         ("loss=distillation loss.alpha=2", "loss.alpha=2: .*to 1"),
         ("data.folds=3 data.fold=3", "data.fold=3: of 3 folds, which are 0 to 2"),
+        ("data.fold=3", "data.fold=3: of no folds; give folds"),
         ("data=imagenet data.originals=true data.memory=resident", "data.originals=true reads pictures from"),
         ("data.memory=disk", "data.memory=disk: .*'auto', 'resident' or 'streamed'"),
         ("data=image_folder data.image_size=[32]", "data.image_size=.32.: .* 2 items"),
@@ -313,6 +314,21 @@ def test_augmentation(option):
 def test_impossible_values_are_refused(overrides, words):
     with pytest.raises(ConfigError, match=words):
         composed(*overrides.split())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "warned"),
+    [
+        (["trainer.epochs=5"], True),
+        (["trainer.epochs=6"], False),
+        (["trainer.epochs=5", "freeze.epochs=null"], False),
+        (["trainer.epochs=5", "freeze.parts=[]"], False),
+        (["trainer.epochs=5", "trainer.minutes=1.0"], False),
+    ],
+)
+def test_a_thaw_after_the_end_is_told(overrides, warned, caplog):
+    composed("experiment=finetune", *overrides)
+    assert [record.getMessage()[:16] for record in caplog.records] == ["freeze.epochs=5:"] * warned
 
 
 @pytest.mark.parametrize(

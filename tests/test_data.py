@@ -263,15 +263,24 @@ def test_the_split_follows_the_seed(photographs):
     assert np.any(first != other)
 
 
-def test_a_given_split(tmp_path):
+def test_a_given_split(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     for part, count in (("train", 3), ("test", 2)):
         for i in range(count):
             photograph(tmp_path / part / "dark" / f"{i}.png", 10)
             photograph(tmp_path / part / "light" / f"{i}.png", 200)
     dataset = image_folder(str(tmp_path), **OPTIONS)
     assert (len(dataset.train), len(dataset.test)) == (6, 4)
+    assert "data.test_split=0.2 is not used: there are test images" in caplog.text
     photograph(tmp_path / "test" / "grey" / "0.png", 100)
     with pytest.raises(UserError, match="found grey; expected the classes of train"):
+        image_folder(str(tmp_path), **OPTIONS)
+
+
+def test_a_class_is_called_the_same_in_both_parts(tmp_path):
+    for folder in ("Train/Cat", "Train/Dog", "Test/cat", "Test/Dog"):
+        photograph(tmp_path / folder / "0.png", 100)
+    with pytest.raises(UserError, match="found cat; expected the classes of Train/.*\n.*letter by letter"):
         image_folder(str(tmp_path), **OPTIONS)
 
 

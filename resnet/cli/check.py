@@ -1,6 +1,7 @@
 """A configuration checked before TensorFlow is imported: what is refused here costs a second, not a start."""
 
 import inspect
+import logging
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -12,6 +13,7 @@ from resnet import rules
 from resnet.cli.ranges import ELSEWHERE, PLACES, PLAIN, RANGES
 from resnet.errors import ConfigError
 
+log = logging.getLogger(__name__)
 GROUPS = ("data", "model", "optimizer", "augmentation", "schedule", "loss", "init", "freeze", "trainer")
 BY_NAME = ("metrics", "callbacks")  # groups of any number of nodes
 SETTINGS = {name: RANGES[name] for name in ("seed", "threads", "changes")}
@@ -41,7 +43,7 @@ RULES = (
 
 
 def check(config: DictConfig) -> None:
-    """Raise ConfigError for the first key or value that cannot be.
+    """Raise ConfigError for the first key or value that cannot be; log where a thaw comes after the end.
 
     Only names and values of this project's targets, and those of Keras' optimizers that RANGES knows, are
     checked: what the names of the user's own mean is for their functions to say. Whether a target takes a
@@ -59,6 +61,7 @@ def check(config: DictConfig) -> None:
                     f"{group}.{name}={node}: expected what builds it; ~{group}.{name} leaves it out"
                 )
             check_node(f"{group}.{name}", node)
+    _tell_never_thawed(tree["freeze"], tree["trainer"])
 
 
 def check_node(path: str, node: dict) -> None:
@@ -122,6 +125,17 @@ def _check_rules(path, target, values):
                 rule(**{name: values[name] for name in names})
     except ValueError as error:
         raise ConfigError(f"{path}.{error}") from error
+
+
+def _tell_never_thawed(freeze, trainer):
+    until, epochs = freeze.get("epochs"), trainer.get("epochs")
+    if freeze.get("parts") and until and epochs and until >= epochs and trainer.get("minutes") is None:
+        log.warning(
+            "freeze.epochs=%s: what is frozen is never trained in trainer.epochs=%s; give fewer, or null if "
+            "that is meant",
+            until,
+            epochs,
+        )
 
 
 def _validate(prefix, ranges, values):

@@ -184,6 +184,7 @@ def make_dataset(
     the end, see `label_noise.with_wrong_labels`. Raises UserError for a name that is no class, for a cut or
     size that the source cannot give, and for pictures that cannot be read.
     """
+    fold_of_folds(folds, fold)
     train, test, validation = _held((train, test, validation), class_names, memory, Path(shards).expanduser())
     class_names = [printable(name) for name in class_names]
     for name, part in (("training", train), ("test", test), ("validation", validation)):
@@ -202,12 +203,13 @@ def make_dataset(
         else:
             repeated["test_split"] = (train, equality.copies(train))
             train, test = split_off(train, test_split, name="test_split", **draw)
+    elif test_split is not None:
+        log.info("data.test_split=%g is not used: there are test images", test_split)
     train = subset(train, train_size, name="train_size", **draw)
     test = subset(test, test_size, name="test_size", **draw)
     if folds:
         if validation is not None:
             log.warning("data.folds=%d: the validation images that there are are not used", folds)
-        fold_of_folds(folds, fold)
         train, validation = fold_off(train, folds, fold, **draw)
     elif validation is not None and validation_split:
         log.info("data.validation_split=%g is not used: there are validation images", validation_split)
