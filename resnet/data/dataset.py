@@ -175,7 +175,7 @@ def make_dataset(
     of which a training reads what it needs; or `auto`, in memory where they fit.
 
     Where the source has no `test` (None), `test_split` is the fraction of its images that are for testing;
-    None makes all of them test images, for a network that was trained on others.
+    None makes all of them test images (`train is test`), for a network that was trained on others.
     `validation_split` is the fraction of the training images held out, unless the source has `validation`
     images of its own. With `folds` they are in its place part `fold` of so many parts of the training images.
     All are cut off class by class, with equal pictures on one side. How many pictures are equal is logged.
@@ -199,7 +199,8 @@ def make_dataset(
     repeated = {}
     if test is None:
         if test_split is None:
-            test = train
+            test = train = subset(train, test_size, name="test_size", **draw)
+            train_size = test_size = folds = validation_split = None  # nothing is cut off any more
         else:
             repeated["test_split"] = (train, equality.copies(train))
             train, test = split_off(train, test_split, name="test_split", **draw)
