@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from resnet.cli import building
+from resnet.cli.assembly import parts_of
 from resnet.cli.check import check, check_node
 from resnet.cli.experiments import leave_out_foreign
 from resnet.data import Preprocessing, digits, synthetic
@@ -303,6 +304,9 @@ def test_augmentation(option):
         ("loss=bootstrapped loss.kind=medium", "loss.kind=medium: .*'hard' or 'soft'"),
         ("loss=distillation loss.alpha=2", "loss.alpha=2: .*to 1"),
         ("data.folds=3 data.fold=3", "data.fold=3: of 3 folds, which are 0 to 2"),
+        ("optimizer.learning_rate=nan", "learning_rate=nan: input should be a finite number$"),
+        ("optimizer.groups=[{match:bias,rate_factor:inf}]", "groups.*: input should be a finite number$"),
+        ("+metrics.loss._target_=keras.metrics.CategoricalHinge", "metrics.loss: .* give the metric another"),
         ("data.fold=3", "data.fold=3: of no folds; give folds"),
         ("data=imagenet data.originals=true data.memory=resident", "data.originals=true reads pictures from"),
         ("data.memory=disk", "data.memory=disk: .*'auto', 'resident' or 'streamed'"),
@@ -361,6 +365,18 @@ def test_what_cannot_be_built_names_what_is_taken(group, overrides, line):
         instantiate(composed(*overrides)[group])
     found = building.explain(raised.value)
     assert found and re.match(line, found), found
+
+
+def test_no_callbacks():
+    """An empty list; of metrics, the trainer says which one must be there."""
+    config = composed("callbacks=[]", "metrics=[]")
+    assert (config.callbacks, config.metrics) == ({}, {})
+
+
+def test_what_is_no_callback_is_named():
+    config = composed("data=digits", "+callbacks.x._target_=keras.layers.ReLU")
+    with pytest.raises(ConfigError, match="callbacks.x._target_=keras.layers.ReLU: it is no keras.callbacks"):
+        parts_of(config, Trainer(epochs=1, batch_size=10))
 
 
 def test_a_target_that_is_not_there_says_why():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from resnet.errors import UserError
+from resnet.errors import ConfigError, UserError
 from resnet.training.environment import prepare
 from resnet.training.trainer import Trainer
 
@@ -31,7 +32,15 @@ def trainer_of(config: DictConfig, threads: int | None) -> Trainer:
 
 
 def parts_of(config: DictConfig, trainer: Trainer) -> dict[str, Any]:
-    """What `resnet.fit` trains with this trainer: its arguments by name."""
+    """What `resnet.fit` trains with this trainer: its arguments by name.
+
+    Raises ConfigError for a callback that is none.
+    """
+    callbacks = instantiate(config.callbacks, _convert_="all")
+    for name, callback in callbacks.items():
+        if not isinstance(callback, keras.callbacks.Callback):
+            target = config.callbacks[name]._target_
+            raise ConfigError(f"callbacks.{name}._target_={target}: it is no keras.callbacks.Callback")
     dataset = instantiate(config.data)
     with trainer.scope():
         shapes = {"input_shape": dataset.image_shape, "num_classes": dataset.num_classes}
@@ -48,5 +57,5 @@ def parts_of(config: DictConfig, trainer: Trainer) -> dict[str, Any]:
         "metrics": metrics,
         "init": instantiate(config.init),
         "freeze": instantiate(config.freeze),
-        "callbacks": instantiate(config.callbacks, _convert_="all"),
+        "callbacks": callbacks,
     }

@@ -61,6 +61,8 @@ def check(config: DictConfig) -> None:
                     f"{group}.{name}={node}: expected what builds it; ~{group}.{name} leaves it out"
                 )
             check_node(f"{group}.{name}", node)
+    if "loss" in tree["metrics"]:
+        raise ConfigError("metrics.loss: the loss is measured by this name; give the metric another")
     _tell_never_thawed(tree["freeze"], tree["trainer"])
 
 
@@ -157,7 +159,9 @@ def _validate(prefix, ranges, values):
 def _schema(ranges: tuple[tuple[str, Any], ...]) -> type[BaseModel]:
     """These keys, in these ranges, and no others."""
     required: dict[str, Any] = {name: (kind, ...) for name, kind in ranges}
-    return create_model("Node", __config__=ConfigDict(strict=True, extra="forbid"), **required)
+    return create_model(
+        "Node", __config__=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False), **required
+    )
 
 
 def _parts(path, value):
