@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from resnet.cli.check import check
 from resnet.cli.command import check_run_directory, command, import_keras, record, threads
 from resnet.cli.experiments import leave_out_foreign
+from resnet.cli.sweeps import check_objective
 
 
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).with_name("conf")), config_name="config")
@@ -34,7 +35,9 @@ def train(config: DictConfig) -> float | None:
     run = Run(directory, record(config), trainer.strategy, started, changes_allowed)
     with run, workers_stay(trainer.strategy):
         if not run.result:
-            fit(**parts_of(config, trainer), trainer=trainer, run=run)
+            parts = parts_of(config, trainer)
+            check_objective(config.trainer.watch, parts["dataset"].validation is not None)
+            fit(**parts, trainer=trainer, run=run)
         return run.result["objective"]["value"]
 
 

@@ -24,7 +24,9 @@ def dense_blocks_per_stage(depth: int, bottleneck: bool) -> int:
 
 
 def fold_of_folds(folds: int | None, fold: int) -> None:
-    """They are counted from 0."""
+    """They are counted from 0; without folds there is no other."""
+    if fold and folds is None:
+        raise ValueError(f"fold={fold}: of no folds; give folds, as 5, or leave it 0")
     if folds is not None and fold >= folds:
         raise ValueError(f"fold={fold}: of {folds} folds, which are 0 to {folds - 1}")
 

@@ -74,7 +74,7 @@ def examples(test):
 @given(names.filter(is_a_name))
 def test_a_path_is_what_it_is_called(name):
     expected = "./???" if name == "???" else name
-    for key in ("data.dir", "+data.file", "run", "output", "hydra.run.dir"):
+    for key in ("data.dir", "+data.file", "data.shards", "loss.teacher", "run", "output", "hydra.run.dir"):
         read_as = with_names(f"{key}={name}")
         assert hydra_reads(read_as) == expected
         assert with_names(read_as) == read_as

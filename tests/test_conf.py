@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
@@ -18,7 +19,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from resnet.cli import building
+from resnet.cli.assembly import parts_of
 from resnet.cli.check import check, check_node
+from resnet.cli.experiments import leave_out_foreign
 from resnet.data import Preprocessing, digits, synthetic
 from resnet.errors import ConfigError
 from resnet.training.trainer import Trainer
@@ -91,6 +94,53 @@ def test_the_keras_example_is_the_default_but_for_what_it_watches():
 def test_the_papers_networks(option, parameters):
     model = instantiate(composed(f"experiment={option}").model, input_shape=(32, 32, 3), num_classes=10)
     assert sum(v.shape.num_elements() for v in model.trainable_variables) == parameters
+
+
+def trained_with(*overrides):
+    """What train.py makes of these overrides."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [*overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        own = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
+        leave_out_foreign(own)
+    return own
+
+
+@pytest.mark.parametrize(
+    ("experiment", "group", "option", "stays"),
+    [
+        ("demo", "schedule", "paper", {}),
+        ("demo", "augmentation", "crop_flip", {"flip": False}),  # that digits have no mirror
+        ("demo", "model", "resnet_v2", {"bn_momentum": 0.9}),
+        ("fast_cpu", "optimizer", "adam", {}),
+        ("fast_cpu", "model", "resnet_v1", {}),
+        ("fast_cpu", "trainer/strategy", "single", {}),
+        ("fast_cpu", "data", "cifar100", {"validation_split": 0.0, "normalization": "channel"}),
+        ("keras_example", "optimizer", "sgd", {}),
+        ("folds", "data", "digits", {"folds": 5}),
+        ("lr_range", "data", "cifar10", {"validation_split": 0.0}),
+        ("paper_v1", "model", "plain", {"conv_bias": False, "l2": 5.0e-5, "padding": "symmetric"}),
+    ],
+)
+def test_another_option_than_an_experiments_is_as_without_it(experiment, group, option, stays):
+    """But for what the experiment says of any option, and for what the line says."""
+    chosen, path = f"{group}={option}", group.replace("/", ".")
+    found, usual = (
+        OmegaConf.to_container(OmegaConf.select(trained_with(*words), path))
+        for words in ([f"experiment={experiment}", chosen], [chosen])
+    )
+    assert found == usual | stays
+
+
+def test_what_the_line_says_of_another_option_than_an_experiments_stays(caplog):
+    caplog.set_level("INFO")
+    found = trained_with("experiment=fast_cpu", "optimizer=sgd", "optimizer.momentum=0.6")
+    assert (found.optimizer.momentum, found.optimizer.learning_rate) == (0.6, 0.1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "optimizer=sgd has no normalize, others: left out of experiment=fast_cpu",
+        "optimizer=sgd has its own decoupled, groups, learning_rate, weight_decay: "
+        "left out of experiment=fast_cpu",
+    ]
 
 
 SUPPLIED = {"input_shape", "num_classes"}  # by the program
@@ -254,6 +304,10 @@ def test_augmentation(option):
         ("loss=bootstrapped loss.kind=medium", "loss.kind=medium: .*'hard' or 'soft'"),
         ("loss=distillation loss.alpha=2", "loss.alpha=2: .*to 1"),
         ("data.folds=3 data.fold=3", "data.fold=3: of 3 folds, which are 0 to 2"),
+        ("optimizer.learning_rate=nan", "learning_rate=nan: input should be a finite number$"),
+        ("optimizer.groups=[{match:bias,rate_factor:inf}]", "groups.*: input should be a finite number$"),
+        ("+metrics.loss._target_=keras.metrics.CategoricalHinge", "metrics.loss: .* give the metric another"),
+        ("data.fold=3", "data.fold=3: of no folds; give folds"),
         ("data=imagenet data.originals=true data.memory=resident", "data.originals=true reads pictures from"),
         ("data.memory=disk", "data.memory=disk: .*'auto', 'resident' or 'streamed'"),
         ("data=image_folder data.image_size=[32]", "data.image_size=.32.: .* 2 items"),
@@ -264,6 +318,21 @@ def test_augmentation(option):
 def test_impossible_values_are_refused(overrides, words):
     with pytest.raises(ConfigError, match=words):
         composed(*overrides.split())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "warned"),
+    [
+        (["trainer.epochs=5"], True),
+        (["trainer.epochs=6"], False),
+        (["trainer.epochs=5", "freeze.epochs=null"], False),
+        (["trainer.epochs=5", "freeze.parts=[]"], False),
+        (["trainer.epochs=5", "trainer.minutes=1.0"], False),
+    ],
+)
+def test_a_thaw_after_the_end_is_told(overrides, warned, caplog):
+    composed("experiment=finetune", *overrides)
+    assert [record.getMessage()[:16] for record in caplog.records] == ["freeze.epochs=5:"] * warned
 
 
 @pytest.mark.parametrize(
@@ -296,6 +365,18 @@ def test_what_cannot_be_built_names_what_is_taken(group, overrides, line):
         instantiate(composed(*overrides)[group])
     found = building.explain(raised.value)
     assert found and re.match(line, found), found
+
+
+def test_no_callbacks():
+    """An empty list; of metrics, the trainer says which one must be there."""
+    config = composed("callbacks=[]", "metrics=[]")
+    assert (config.callbacks, config.metrics) == ({}, {})
+
+
+def test_what_is_no_callback_is_named():
+    config = composed("data=digits", "+callbacks.x._target_=keras.layers.ReLU")
+    with pytest.raises(ConfigError, match="callbacks.x._target_=keras.layers.ReLU: it is no keras.callbacks"):
+        parts_of(config, Trainer(epochs=1, batch_size=10))
 
 
 def test_a_target_that_is_not_there_says_why():

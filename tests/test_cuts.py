@@ -167,7 +167,7 @@ def test_folds_part_the_images_class_by_class_with_copies_on_one_side():
         counts = np.bincount(dataset.validation.labels)
         assert all(abs(found - share) <= 1 for found, share in zip(counts, (8, 2.6, 1), strict=True))
     with pytest.raises(UserError, match="data.folds=6: class third has 5 different images"):
-        make_dataset(whole, None, NAMES, **WHOLE, folds=6)
+        make_dataset(whole, noise([2, 2, 2], 9), NAMES, **WHOLE, folds=6)
 
 
 def test_a_balanced_epoch_shows_each_class_alike_often():

@@ -26,6 +26,7 @@ from resnet.data.layout import parts
 from resnet.data.normalization import measure
 from resnet.data.picture import read_picture
 from resnet.errors import UserError
+from resnet.training import checks
 
 OPTIONS = {
     "train_size": None,
@@ -263,15 +264,36 @@ def test_the_split_follows_the_seed(photographs):
     assert np.any(first != other)
 
 
-def test_a_given_split(tmp_path):
+def test_a_given_split(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     for part, count in (("train", 3), ("test", 2)):
         for i in range(count):
             photograph(tmp_path / part / "dark" / f"{i}.png", 10)
             photograph(tmp_path / part / "light" / f"{i}.png", 200)
     dataset = image_folder(str(tmp_path), **OPTIONS)
     assert (len(dataset.train), len(dataset.test)) == (6, 4)
+    assert "data.test_split=0.2 is not used: there are test images" in caplog.text
     photograph(tmp_path / "test" / "grey" / "0.png", 100)
     with pytest.raises(UserError, match="found grey; expected the classes of train"):
+        image_folder(str(tmp_path), **OPTIONS)
+
+
+@pytest.mark.parametrize("size", [None, 9])
+@pytest.mark.parametrize("validation_split", [0.0, 0.2])
+def test_where_all_are_test_images_none_is_for_training(size, validation_split, photographs, caplog):
+    options = OPTIONS | {"test_split": None, "test_size": size, "validation_split": validation_split}
+    dataset = image_folder(str(photographs), **options)
+    assert dataset.test is dataset.train
+    assert len(dataset.test) == (size or 24)
+    assert "equal pictures" not in caplog.text
+    with pytest.raises(UserError, match="data.test_split=null makes all images test images"):
+        checks.images(dataset, batch_size=1)
+
+
+def test_a_class_is_called_the_same_in_both_parts(tmp_path):
+    for folder in ("Train/Cat", "Train/Dog", "Test/cat", "Test/Dog"):
+        photograph(tmp_path / folder / "0.png", 100)
+    with pytest.raises(UserError, match="found cat; expected the classes of Train/.*\n.*letter by letter"):
         image_folder(str(tmp_path), **OPTIONS)
 
 

@@ -162,6 +162,19 @@ def test_a_shard_that_is_gone_or_damaged(pictures, tmp_path):
         both(pictures, tmp_path)
 
 
+def test_a_shard_of_other_pictures_than_were_written(pictures, tmp_path, small_shards):
+    """Whoever opens it, or has read from it before."""
+    _, dataset = both(pictures, tmp_path)
+    every = np.arange(len(dataset.train))
+    dataset.train.batch(every)
+    path = dataset.train.pieces[1]
+    np.save(path, ~np.load(path))
+    line = f"{path} cannot be read: image . in it is not the one that was written\nremove the folder"
+    for part in (dataset.train, both(pictures, tmp_path)[1].train):
+        with pytest.raises(UserError, match=line):
+            part.batch(every)
+
+
 def test_files_that_cannot_be_read(pictures, tmp_path, small_shards, caplog):
     broken = pictures / "class1" / "04.png"
     broken.write_bytes(b"no picture")

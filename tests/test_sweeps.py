@@ -93,6 +93,30 @@ def test_a_study_is_stopped_and_goes_on(tmp_path):
     assert "Best value" in done.stdout
 
 
+@pytest.mark.slow
+def test_jobs_of_a_process_are_deterministic_or_not_as_they_say(tmp_path):
+    """Which TensorFlow can be told, and not be told off."""
+    steps = (*TINY, "trainer.max_steps=3", "trainer.deterministic=true,false,true", "hydra.sweep.dir=sweep")
+    done = train("-m", *steps, cwd=tmp_path)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("trainer.deterministic=false: an earlier job of this process")
+    assert "hydra/launcher=submitit_local" in last
+    assert {path.parent.name for path in (tmp_path / "sweep").glob("*/receipt.json")} == {"0", "2"}
+
+
+@pytest.mark.slow
+def test_a_study_without_a_score_is_refused_before_it_trains(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    rate = "optimizer.learning_rate=interval(0.01, 0.02)"
+    options = (*TINY, rate, "data.validation_split=0", *STUDY[:-1], "hydra.sweep.dir=sweep")
+    done = train("-m", *options, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "hydra/sweeper=optuna chooses by the score of the validation images" in done.stderr
+    assert result(tmp_path / "sweep" / "0")["status"] == "failed"
+    assert not (tmp_path / "sweep" / "0" / "metrics.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

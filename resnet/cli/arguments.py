@@ -12,7 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 # Keys whose values are paths, and of them the one that holds a list.
 PATH = re.compile(
-    r"(\+{0,2}(?:(?:init\.)?run|against|images|output|resume|(?:[\w.]+\.)?(?:dir|file|path)))=(.*)", re.DOTALL
+    r"(\+{0,2}(?:(?:init\.)?run|loss\.teacher|against|images|output|resume"
+    r"|(?:[\w.]+\.)?(?:dir|file|path|shards)))=(.*)",
+    re.DOTALL,
 )
 LIST = "images"
 QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
@@ -39,9 +41,10 @@ def is_multirun(options: Namespace) -> bool:
 def with_names(override: str, multirun: bool = False, base: str = "") -> str:
     """`override` with the paths in its value quoted for Hydra; what is no path is left alone.
 
-    The value of a key like `data.dir`, `data.file`, `hydra.run.dir`, `run`, `images` and `output` is the
-    name of a file as it stands, be it `my photos`, `é=1`, `a,b`, `[1]`, `1e3` or `null`. A leading `~` is a
-    home directory, a relative name is one in `base`, and `${...}` stays an interpolation. Hydra's syntax are
+    The value of a key like `data.dir`, `data.file`, `data.shards`, `hydra.run.dir`, `loss.teacher`, `run`,
+    `images` and `output` is the name of a file as it stands, be it `my photos`, `é=1`, `a,b`, `[1]`, `1e3` or
+    `null`. A leading `~` is a home directory, a relative name is one in `base`, and `${...}` stays an
+    interpolation. Hydra's syntax are
 
     * a value that is wholly in quotes, which is left as it is;
     * `images=[...]`: a list, of names between commas or in quotes;

@@ -1,6 +1,7 @@
 """A configuration checked before TensorFlow is imported: what is refused here costs a second, not a start."""
 
 import inspect
+import logging
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -12,6 +13,7 @@ from resnet import rules
 from resnet.cli.ranges import ELSEWHERE, PLACES, PLAIN, RANGES
 from resnet.errors import ConfigError
 
+log = logging.getLogger(__name__)
 GROUPS = ("data", "model", "optimizer", "augmentation", "schedule", "loss", "init", "freeze", "trainer")
 BY_NAME = ("metrics", "callbacks")  # groups of any number of nodes
 SETTINGS = {name: RANGES[name] for name in ("seed", "threads", "changes")}
@@ -41,7 +43,7 @@ RULES = (
 
 
 def check(config: DictConfig) -> None:
-    """Raise ConfigError for the first key or value that cannot be.
+    """Raise ConfigError for the first key or value that cannot be; log where a thaw comes after the end.
 
     Only names and values of this project's targets, and those of Keras' optimizers that RANGES knows, are
     checked: what the names of the user's own mean is for their functions to say. Whether a target takes a
@@ -59,6 +61,9 @@ def check(config: DictConfig) -> None:
                     f"{group}.{name}={node}: expected what builds it; ~{group}.{name} leaves it out"
                 )
             check_node(f"{group}.{name}", node)
+    if "loss" in tree["metrics"]:
+        raise ConfigError("metrics.loss: the loss is measured by this name; give the metric another")
+    _tell_never_thawed(tree["freeze"], tree["trainer"])
 
 
 def check_node(path: str, node: dict) -> None:
@@ -124,6 +129,17 @@ def _check_rules(path, target, values):
         raise ConfigError(f"{path}.{error}") from error
 
 
+def _tell_never_thawed(freeze, trainer):
+    until, epochs = freeze.get("epochs"), trainer.get("epochs")
+    if freeze.get("parts") and until and epochs and until >= epochs and trainer.get("minutes") is None:
+        log.warning(
+            "freeze.epochs=%s: what is frozen is never trained in trainer.epochs=%s; give fewer, or null if "
+            "that is meant",
+            until,
+            epochs,
+        )
+
+
 def _validate(prefix, ranges, values):
     """Raise ConfigError for the first key at fault: what it is given as, and any kind it could be."""
     try:
@@ -143,7 +159,9 @@ def _validate(prefix, ranges, values):
 def _schema(ranges: tuple[tuple[str, Any], ...]) -> type[BaseModel]:
     """These keys, in these ranges, and no others."""
     required: dict[str, Any] = {name: (kind, ...) for name, kind in ranges}
-    return create_model("Node", __config__=ConfigDict(strict=True, extra="forbid"), **required)
+    return create_model(
+        "Node", __config__=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False), **required
+    )
 
 
 def _parts(path, value):

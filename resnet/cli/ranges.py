@@ -24,7 +24,7 @@ Channels = Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length
 Shift = Natural | NotNegative | Annotated[list[Natural | Finite], Field(min_length=1)]
 
 
-@with_config(ConfigDict(extra="forbid"))
+@with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
 class Group(TypedDict):
     """Of weights, as an optimizer takes it."""
 

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from resnet.errors import ConfigError
 
 
 class Check(Callback):
@@ -33,8 +37,24 @@ class Check(Callback):
                 f"choices with sweeps of their own, which a sweep over the choices would leave out: "
                 f"{', '.join(several)}\nrun them one after the other, each with -m"
             )
-        if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        if _chooses(config.hydra.sweeper):
             _prepare_study(config)
+
+
+def check_objective(watched: str, has_validation: bool) -> None:
+    """Raise ConfigError in a job of a sweeper that chooses by a score which will not be there."""
+    hydra = HydraConfig.get()
+    chooses = hydra.mode == RunMode.MULTIRUN and _chooses(hydra.sweeper)
+    if chooses and watched == "validation" and not has_validation:
+        sweeper = hydra.runtime.choices["hydra/sweeper"]
+        raise ConfigError(
+            f"hydra/sweeper={sweeper} chooses by the score of the validation images, and there are none\n"
+            "give data.validation_split=0.1"
+        )
+
+
+def _chooses(sweeper):
+    return not sweeper._target_.endswith(".BasicSweeper")
 
 
 def _left(config, overrides):

@@ -173,7 +173,7 @@ def make_dataset(
     of which a training reads what it needs; or `auto`, in memory where they fit.
 
     Where the source has no `test` (None), `test_split` is the fraction of its images that are for testing;
-    None makes all of them test images, for a network that was trained on others.
+    None makes all of them test images (`train is test`), for a network that was trained on others.
     `validation_split` is the fraction of the training images held out, unless the source has `validation`
     images of its own. With `folds` they are in its place part `fold` of so many parts of the training images.
     All are cut off class by class, with equal pictures on one side. How many pictures are equal is logged.
@@ -182,6 +182,7 @@ def make_dataset(
     the end, see `label_noise.with_wrong_labels`. Raises UserError for a name that is no class, for a cut or
     size that the source cannot give, and for pictures that cannot be read.
     """
+    fold_of_folds(folds, fold)
     train, test, validation = _held((train, test, validation), class_names, memory, Path(shards).expanduser())
     class_names = [printable(name) for name in class_names]
     for name, part in (("training", train), ("test", test), ("validation", validation)):
@@ -196,16 +197,18 @@ def make_dataset(
     repeated = {}
     if test is None:
         if test_split is None:
-            test = train
+            test = train = subset(train, test_size, name="test_size", **draw)
+            train_size = test_size = folds = validation_split = None  # nothing is cut off any more
         else:
             repeated["test_split"] = (train, equality.copies(train))
             train, test = split_off(train, test_split, name="test_split", **draw)
+    elif test_split is not None:
+        log.info("data.test_split=%g is not used: there are test images", test_split)
     train = subset(train, train_size, name="train_size", **draw)
     test = subset(test, test_size, name="test_size", **draw)
     if folds:
         if validation is not None:
             log.warning("data.folds=%d: the validation images that there are are not used", folds)
-        fold_of_folds(folds, fold)
         train, validation = fold_off(train, folds, fold, **draw)
     elif validation is not None and validation_split:
         log.info("data.validation_split=%g is not used: there are validation images", validation_split)

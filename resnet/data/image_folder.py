@@ -58,7 +58,9 @@ def image_folder(
         raise UserError(
             f"{roots['train']}: found {len(class_names)} folders; expected two or more, one per class"
         )
-    listed = {part: _list(roots[part], found, class_names) for part, found in folders.items()}
+    listed = {
+        part: _list(roots[part], found, class_names, roots["train"].name) for part, found in folders.items()
+    }
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     how = {"image_size": (height, width), "channels": channels, "resize": resize}
     splits: dict[str, Any] = {
@@ -146,9 +148,12 @@ def _folders(root):
     return folders
 
 
-def _list(root, folders, class_names):
-    """The files below the `folders` in `root`, with their classes' numbers."""
+def _list(root, folders, class_names, train):
+    """The files below the `folders` in `root`, with the numbers of their classes, those of `train`."""
     strange = [printable(folder.name) for folder in folders if folder.name not in class_names]
     if strange:
-        raise UserError(f"{root}: found {', '.join(strange)}; expected the classes of train/ and no others")
+        raise UserError(
+            f"{root}: found {', '.join(strange)}; expected the classes of {printable(train)}/ and no others\n"
+            "a class is called the same in both, letter by letter"
+        )
     return [(path, class_names.index(folder.name)) for folder in folders for path in files(folder)]

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -78,8 +79,21 @@ class Sharded(Labelled):
                 images[places] = _read(piece, rows[places])
             else:
                 # Mapped anew each time: a mapping that is kept would count as this process's memory.
-                images[places] = _mapped(piece)[rows[places]]
+                mapped = _mapped(piece)
+                images[places] = mapped[rows[places]]
+                unseen = _unseen(piece, os.stat(piece).st_mtime_ns, len(mapped))
+                self._compare(piece, images, indices, places[unseen[rows[places]]])
+                unseen[rows[places]] = False
         return images, self.labels[indices]
+
+    def _compare(self, path, images, indices, places):
+        """Raise UserError unless the images at `places` are those that were written."""
+        with _readable(path):
+            for place in places:
+                if zlib.crc32(images[place].data) != self.crcs[indices[place]]:
+                    raise ValueError(
+                        f"image {self.rows[indices[place]]} in it is not the one that was written"
+                    )
 
     @property
     def originals(self) -> bool:
@@ -153,6 +167,12 @@ def _read_one(read, encoded, row):
 def _mapped(path):
     with _readable(path):
         return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+@cache
+def _unseen(path, changed, count):
+    """Which of the `count` pictures in a shard, as it was `changed`, this process has not compared yet."""
+    return np.ones(count, bool)
 
 
 def write(encoded: Encoded, root: Path) -> tuple[Sharded | None, Findings]:
