@@ -1,7 +1,7 @@
 from resnet.data.cifar import cifar10, cifar100
 from resnet.data.cifar10_c import cifar10_c
 from resnet.data.cinic10 import cinic10
-from resnet.data.dataset import Dataset, Split
+from resnet.data.dataset import Dataset, Split, make_dataset, source
 from resnet.data.digits import digits
 from resnet.data.image_folder import image_folder
 from resnet.data.imagenet import imagenet
@@ -28,8 +28,10 @@ __all__ = [
     "fashion_mnist",
     "image_folder",
     "imagenet",
+    "make_dataset",
     "mnist",
     "npz",
+    "source",
     "stl10",
     "svhn",
     "synthetic",
