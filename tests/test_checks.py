@@ -43,6 +43,23 @@ def rates(trainer):
     return [record["rate"]["learning_rate"] for record in trainer.history]
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"watch": "tset"}, "trainer.watch=tset: expected validation or test"),
+        ({"final_weights": "bset"}, "final_weights=bset: expected last or best or average or ema"),
+        ({"epochs": 2.5}, "trainer.epochs=2.5: expected a whole number from 1 on"),
+        ({"epochs": 0}, "trainer.epochs=0"),
+        ({"max_steps": 0}, "trainer.max_steps=0"),
+        ({"accumulate_steps": 0}, "trainer.accumulate_steps=0"),
+        ({"ema_decay": 1.5}, "trainer.ema_decay=1.5: expected a number from 0 to 1"),
+    ],
+)
+def test_options_out_of_their_range(option, words):
+    with pytest.raises(UserError, match=words):
+        Trainer(**option)
+
+
 # Losses
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 
 from resnet.augmentation.transform import Transform
 from resnet.data.dataset import Dataset
@@ -27,6 +28,23 @@ def precision(wanted: str, in_force: str) -> None:
             f"trainer.precision={wanted}, but models are built in {in_force}\n"
             f"call resnet.prepare(precision={wanted!r}) before anything is built"
         )
+
+
+def options(
+    choices: Mapping[str, tuple[str, Sequence[str]]],
+    counts: Mapping[str, int | None],
+    shares: Mapping[str, float],
+) -> None:
+    """Each is what it can be: one of some words, a whole number from 1 on (or None), in [0, 1)."""
+    for name, (word, known) in choices.items():
+        if word not in known:
+            raise UserError(f"trainer.{name}={word}: expected {' or '.join(known)}")
+    for name, count in counts.items():
+        if count is not None and not (isinstance(count, int | np.integer) and count >= 1):
+            raise UserError(f"trainer.{name}={count}: expected a whole number from 1 on")
+    for name, share in shares.items():
+        if not 0 <= share < 1:
+            raise UserError(f"trainer.{name}={share}: expected a number from 0 to 1, below 1")
 
 
 def batch_size(size: int, replicas: int, parts: int) -> None:

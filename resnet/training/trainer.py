@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 FORMAT = 2  # of what `state` gives
 STEPS_PER_CALL = 16
 FEW_STEPS, FEW_WATCHED = 200, 50
+WATCHED, FINAL_WEIGHTS = ("validation", "test"), ("last", "best", "average", "ema")
 TIMES = ("images_per_second", "epoch_seconds", "evaluation_seconds")
 SECONDS_PER_CALL = 1.0
 CALLBACKS = "callbacks/"  # how what they remember is named in a state
@@ -75,8 +76,9 @@ class Trainer:
         strategy: a `tf.distribute.Strategy`, from `distribution`; None for the default one.
         seed: of the order of the images and of their augmentation.
 
-    Raises UserError unless `batch_size` divides among the replicas and gives each part an image, and where
-    `prepare` set another precision than this one; ValueError for `sam_adaptive` without a rho.
+    Raises UserError for an option that is out of its range, unless `batch_size` divides among the replicas and
+    gives each part an image, and where `prepare` set another precision than this one; ValueError for
+    `sam_adaptive` without a rho.
     """
 
     def __init__(
@@ -100,6 +102,17 @@ class Trainer:
         strategy: tf.distribute.Strategy | None = None,
         seed: int = 0,
     ) -> None:
+        checks.options(
+            choices={"watch": (watch, WATCHED), "final_weights": (final_weights, FINAL_WEIGHTS)},
+            counts={
+                "epochs": epochs,
+                "batch_size": batch_size,
+                "max_steps": max_steps,
+                "accumulate_steps": accumulate_steps,
+                "scale_rate_from": scale_rate_from,
+            },
+            shares={"average_from": average_from, "ema_decay": ema_decay},
+        )
         self.batch_size, self._asked = batch_size, (epochs, max_steps)
         self.epochs, self.max_steps = self._asked  # until a plan changes them
         self.minutes = minutes
