@@ -154,7 +154,7 @@ def test_they_are_those_that_the_run_began_with(init, tmp_path, monkeypatch):
         with pytest.raises(UserError, match="before the first step are gone: init.run=base: there is no run"):
             fresh(tmp_path / "run")
         assert train(*base, "seed=2", cwd=tmp_path).returncode == 0
-        with pytest.raises(UserError, match="not those of its receipt; what init or data name has changed"):
+        with pytest.raises(UserError, match="not those of its receipt; init, or what it takes, has changed"):
             fresh(tmp_path / "run")
 
 

@@ -121,7 +121,7 @@ class Subject:
         differing = [name for name, value in circumstances(single()).items() if there.get(name) != value]
         text = "built anew, the weights before the first step are not those of its receipt"
         if not differing:
-            raise UserError(f"{self.label}: {text}; what init or data name has changed since")
+            raise UserError(f"{self.label}: {text}; init, or what it takes, has changed since")
         log.warning("%s: %s; here is another %s", self.label, text, ", ".join(differing))
 
     def inputs(self, images: np.ndarray) -> tf.Tensor:
