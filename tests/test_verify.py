@@ -282,7 +282,7 @@ def test_a_run_that_went_on_with_changes_is_the_same_as_far_as_it_began(steps, t
     del record["configurations"]  # as older ones are
     path.write_text(json.dumps(record))
     done = verified(tmp_path / "run")
-    assert "other: the loss of step" in done.stdout
+    assert "other: the training images are not the run's" in done.stderr
 
 
 @pytest.mark.slow
