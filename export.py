@@ -15,7 +15,7 @@ from resnet.run.directory import RunDirectory
 @hydra.main(version_base="1.3", config_path="conf", config_name="export")
 def export(config: DictConfig) -> None:
     run = RunDirectory(finished_run(config))
-    formats = [config.format] if isinstance(config.format, str) else list(config.format)
+    formats = [config.format] if isinstance(config.format, str) else list(config.format or [])
     check_values("", {"count": config.count, "seed": config.seed})
     recorded = run_config(config, run.path)
     data: Any = OmegaConf.to_container(recorded.data, resolve=True)

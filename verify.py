@@ -14,11 +14,6 @@ from resnet.run.directory import RunDirectory
 @hydra.main(version_base="1.3", config_path="conf", config_name="verify")
 def verify(config: DictConfig) -> None:
     run = RunDirectory.begun(named_run(config))
-    recorded = run_config(config, run.path)
-    check(recorded)
-    if recorded.trainer.strategy._target_ == "resnet.training.distribution.multi_worker":
-        raise ConfigError(f"run={run}: several workers trained it, which one program cannot repeat")
-
     import_keras()
     from resnet.cli.assembly import parts_of, trainer_of
     from resnet.errors import UserError
@@ -27,6 +22,11 @@ def verify(config: DictConfig) -> None:
     from resnet.run.callbacks import Receipt
 
     said = verification.read(run)
+    later = verification.gone_on_with(said, run)
+    recorded = run_config(config, run.path, said.configurations[0].text if said.configurations else None)
+    check(recorded)
+    if recorded.trainer.strategy._target_ == "resnet.training.distribution.multi_worker":
+        raise ConfigError(f"run={run}: several workers trained it, which one program cannot repeat")
     recorded.trainer.max_steps, recorded.trainer.final_weights = len(said.losses), "last"
     trainer = trainer_of(recorded, said.circumstances.threads)
     if (here := trainer.strategy.num_replicas_in_sync) != (there := said.circumstances.replicas):
@@ -37,10 +37,11 @@ def verify(config: DictConfig) -> None:
         raise UserError(f"run={run}: other: the training images are not the run's")
     repeated = Receipt(len(said.losses))
     parts["callbacks"] = verification.steering(parts["callbacks"]) | {"receipt": repeated}
-    fit(**parts, trainer=trainer)
+    with verification.without_a_run():
+        fit(**parts, trainer=trainer)
     found = verification.Receipt.model_validate(repeated.receipt())
     same, sentences = verification.judge(said, found, trainer.deterministic, run.epochs(), trainer.history)
-    print(f"{run}: {sentences[0]}", *sentences[1:], sep="\n")
+    print(f"{run}: {sentences[0]}", *sentences[1:], *later, sep="\n")
     if not same:
         sys.exit(1)
 

@@ -6,12 +6,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from omegaconf import OmegaConf
+from PIL import Image
 
 import resnet
-from resnet.data import digits, synthetic
+from resnet.data import digits, image_folder, synthetic
+from resnet.errors import UserError
 from resnet.models import resnet_v1
 from resnet.report.explain import data_map
-from resnet.run.callbacks import Outcomes
+from resnet.report.subject import Subject
+from resnet.run.callbacks import Checkpoints, Outcomes
 from tests.smooth import BATCH, Keep, network, trained, without_batch_norm
 from tests.worker import noise
 
@@ -140,3 +144,40 @@ def test_labels_that_were_made_wrong_are_found_and_recorded(tmp_path):
     hidden = np.isin(np.arange(len(data.train)), list(recorded))
     assert data_map.found_share(found["rank"], hidden) >= 0.8
     assert np.mean(found["seen_as"][hidden] == data.true_labels[hidden]) > 0.8
+
+
+@pytest.mark.slow
+def test_outcomes_are_of_the_files_that_had_them(tmp_path):
+    """Also after a resumption; files that were renamed since would be taken for each other."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    for i, image in enumerate(images):
+        (tmp_path / "noise" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "noise" / "ab"[i % 2] / f"{i:02}.png")
+    options = {"dir": str(tmp_path / "noise"), "image_size": 8, "validation_split": 0.0}
+    data = image_folder(**options)
+    for epochs in (1, 2):
+        with resnet.Run(
+            tmp_path / "run",
+            {"config.yaml": f"epochs: {epochs}", "overrides.yaml": "[]"},
+            changes_allowed=True,
+        ) as run:
+            callbacks = {"outcomes": Outcomes(), "checkpoints": Checkpoints()}
+            resnet.fit(
+                resnet_v1((8, 8, 3), 2, depth=8),
+                data,
+                run=run,
+                epochs=epochs,
+                batch_size=8,
+                callbacks=callbacks,
+                plateau=None,
+            )
+
+    def shown():
+        config = OmegaConf.create({"data": {"_target_": "resnet.data.image_folder", **options}})
+        return data_map.explain([Subject.of_run(run.directory, config)], None).rows
+
+    assert [row["name"] for row in shown()] == [str(name) for name in data.train.names]
+    for path in sorted((tmp_path / "noise" / "a").iterdir()):  # in reverse
+        path.rename(path.with_name(f"{99 - int(path.stem)}.png"))
+    with pytest.raises(UserError, match="not those of the run, in its order\\nleave data, and the names"):
+        shown()

@@ -6,17 +6,18 @@ import shutil
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from resnet.errors import ConfigError
+from resnet.errors import ConfigError, UserError
 from resnet.models import plain, resnet_v1
 from resnet.report import explain
 from resnet.report.figures import png
 from resnet.report.subject import Subject
 from resnet.run.callbacks.receipt import fingerprint
 from resnet.run.directory import RunDirectory
-from tests.entry_point import DRAWN, ROOT, run, train
+from tests.entry_point import DRAWN, ROOT, TINY, run, train
 from tests.explanations import dataset, subject
 
 OF_FILES = ("calibration", "data_map", "trajectory")  # which look at what a run has left, not at its network
@@ -120,11 +121,41 @@ def test_a_run_is_not_set_against_itself(finished):
 
 @pytest.mark.slow
 def test_fresh_weights_are_those_before_the_first_step(finished):
-    from omegaconf import OmegaConf
+    assert fingerprint(fresh(finished / "plain")) == before(finished / "plain")
 
-    directory = RunDirectory(finished / "plain")
-    model = Subject.of_run(directory, OmegaConf.create(directory.config_text())).fresh()
-    assert fingerprint(model) == directory.receipt()["weights_before"]
+
+WHITENED = ["init=whitened", "model=resnet9", "model.filters=[8,8,8]", "model.stem_filters=24"]
+
+
+def fresh(directory):
+    run = RunDirectory(directory)
+    return Subject.of_run(run, OmegaConf.create(run.config_text())).fresh()
+
+
+def before(directory):
+    return RunDirectory(directory).receipt()["weights_before"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("init", [WHITENED, ["init=run"]])
+def test_they_are_those_that_the_run_began_with(init, tmp_path, monkeypatch):
+    """Of a run that was there; they are refused where it is another by now, or gone."""
+    monkeypatch.chdir(tmp_path)
+    quick = (*TINY[:4], "~callbacks.pictures", "trainer.epochs=1", "trainer.precision=float32")
+    base = (*quick, "model.depth=8", "hydra.run.dir=base")
+    if init == ["init=run"]:
+        init = [*init, "init.run=base", "model.depth=8"]
+        assert train(*base, cwd=tmp_path).returncode == 0
+    done = train(*quick, *init, "seed=1", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert fingerprint(fresh(tmp_path / "run")) == before(tmp_path / "run")
+    if "init.run=base" in init:
+        shutil.rmtree("base")
+        with pytest.raises(UserError, match="before the first step are gone: init.run=base: there is no run"):
+            fresh(tmp_path / "run")
+        assert train(*base, "seed=2", cwd=tmp_path).returncode == 0
+        with pytest.raises(UserError, match="not those of its receipt; init, or what it takes, has changed"):
+            fresh(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from werkzeug.test import Client
 
 import resnet
-from resnet.data import digits
+from resnet.data import Preprocessing, digits
 from resnet.data.dataset import Split
 from resnet.errors import ConfigError, UserError
 from resnet.models import plain, resnet_v1, stack, unstack
@@ -34,6 +34,7 @@ from resnet.report.explain import (
 from resnet.report.subject import Subject
 from resnet.run.callbacks import Weights
 from resnet.run.directory import RunDirectory
+from resnet.run.trained import Trained
 from tests.explanations import dataset, subject
 
 RNG = np.random.default_rng(0)
@@ -292,6 +293,46 @@ def test_a_map_keeps_planted_groups_together():
     assert features.agreement(np.array([[0.0, 0], [0, 1], [5, 0], [5, 1]]), np.array([0, 0, 1, 2])) == 0.5
 
 
+def in_another():
+    """A network that is one layer of another."""
+    images = keras.Input((16, 16, 3))
+    return keras.Model(images, resnet_v1((16, 16, 3), 3, 8)(images), name="outer")
+
+
+def without_names():
+    images = keras.Input((16, 16, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(images))
+    return keras.Model(images, keras.layers.Dense(3)(x), name="bare")
+
+
+def without_convolutions():
+    images = keras.Input((16, 16, 3))
+    x = keras.layers.Dense(4, name="stage1_block1_dense")(keras.layers.Flatten(name="stem_flat")(images))
+    return keras.Model(images, keras.layers.Dense(3, name="logits")(x), name="dense")
+
+
+def in_a_row():
+    layers = [keras.layers.Conv2D(4, 3, name="stage1_block1_conv1"), keras.layers.GlobalAveragePooling2D()]
+    return keras.Sequential([keras.Input((16, 16, 3)), *layers, keras.layers.Dense(3)], name="row")
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (in_another, "outer has no convolution among its own layers"),
+        (without_names, "bare has no blocks: none of its layers is called as stage1_block1_conv1"),
+        (without_convolutions, "dense has no convolution among its own layers"),
+        (in_a_row, r"row has no graph of its own; build it as keras.Model\(inputs, outputs\)"),
+    ],
+)
+def test_networks_that_features_cannot_be_shown_of(build, words):
+    data = dataset()
+    preprocessing = Preprocessing(data.normalization)
+    network = Subject(Trained(build(), preprocessing, data.class_names))
+    with pytest.raises(UserError, match=words):
+        features.explain([network], data)
+
+
 def test_activations_are_the_strongest_of_each_stage():
     network, data = subject(resnet_v1((16, 16, 3), 3, 14)), dataset()
     found = features.activations(network, data.test.images[:1])
@@ -326,5 +367,7 @@ def test_networks_at_hand_are_explained_without_a_run():
         np.testing.assert_array_equal(array, weights[name])
     with pytest.raises(UserError, match="with: this picture is of what a run has left"):
         resnet.explain("calibration", trainers)
+    with pytest.raises(UserError, match="with: this picture is of what a run has left"):
+        resnet.explain("data_map", trainers)
     with pytest.raises(ConfigError, match="did you mean lesion"):
         resnet.explain("leison", trainers)

@@ -1,6 +1,8 @@
 """A finished network as files of other programs: they are compared as a user would, in their own runtimes."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -8,6 +10,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import resnet
@@ -97,6 +100,37 @@ def test_a_stranger_runs_the_file_by_the_script_of_its_card(name, finished, tmp_
     assert float(probability) == pytest.approx(expected[0].max(), abs=1e-4)
 
 
+WIDE = np.kron(np.random.default_rng(0).integers(0, 256, (4, 20, 4)), np.ones((10, 10, 1))).astype(np.uint8)
+TURNED = Image.Exif()
+TURNED[0x0112] = 6  # Orientation: to be turned by 90 degrees
+PICTURES = {
+    "wide.png": (WIDE[..., :3], {"format": "PNG"}),
+    "turned.jpg": (np.kron(WIDE[..., :3], np.ones((2, 2, 1), np.uint8)), {"format": "JPEG", "exif": TURNED}),
+    "transparent.png": (WIDE, {"format": "PNG"}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", [{}, {"resize": "stretch"}, {"test_crop": 0.6}])
+def test_the_script_of_a_card_reads_a_picture_as_predict_does(data, finished, tmp_path, monkeypatch, capsys):
+    """Of another shape, lying on its side, transparent; by the options of the run's data."""
+    pytest.importorskip("tf2onnx")
+    shutil.copytree(finished[0].path, tmp_path / "run")
+    (tmp_path / "run" / ".hydra" / "config.yaml").write_text(yaml.safe_dump({"data": data}))
+    exported((RunDirectory(tmp_path / "run"), finished[1]), tmp_path / "out", "onnx")
+    (script,) = re.findall(r"```python\n(.*?)```", (tmp_path / "out" / "README.md").read_text(), re.DOTALL)
+    for name, (pixels, options) in PICTURES.items():
+        Image.fromarray(pixels).save(tmp_path / name, **options)
+    predicted = start("predict.py", "run=run", f"images=[{','.join(PICTURES)}]", cwd=tmp_path)
+    assert predicted.returncode == 0, predicted.stderr
+    monkeypatch.chdir(tmp_path / "out")
+    for name, line in zip(PICTURES, predicted.stdout.splitlines(), strict=True):
+        shutil.copy(tmp_path / name, "picture.png")
+        exec(script, {})
+        said, probability = capsys.readouterr().out.split()
+        assert line.split() == [name, said, f"{float(probability):.2%}"]
+
+
 @pytest.mark.slow
 def test_what_is_another_network_leaves_nothing(finished, tmp_path, monkeypatch):
     def forged(serving, path, calibration):
@@ -134,6 +168,8 @@ def test_names_lie_in_the_file_of_litert(finished, tmp_path):
 def test_a_format_that_cannot_be_is_named(monkeypatch):
     with pytest.raises(ConfigError, match="format=pickle: expected some of saved_model, onnx, litert"):
         check(["pickle"])
+    with pytest.raises(ConfigError, match=r"format=\[\]: expected some of saved_model, onnx, litert"):
+        check([])
     monkeypatch.setattr(formats, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"format=onnx needs onnx, tf2onnx, onnxruntime: pip install"):
         check(["saved_model", "onnx"])

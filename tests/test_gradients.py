@@ -3,15 +3,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from resnet.errors import UserError
 from resnet.models import resnet_v2, stack, unstack
 from resnet.models.cutting import cut
+from resnet.report.explain.grad_cam import grad_cam
 from resnet.report.explain.gradients import norms
 from tests.explanations import subject
 
 RNG = np.random.default_rng(0)
 
 
-def test_of_a_linear_network_by_hand():
+@pytest.mark.parametrize("frozen", [False, True])
+def test_of_a_linear_network_by_hand(frozen):
     """y = x A B C averaged over pixels, and half the squared distance to 0: dloss/dy = y / N."""
     x = RNG.normal(size=(5, 2, 2, 3)).astype(np.float32)
     options = {"use_bias": False}
@@ -20,6 +23,8 @@ def test_of_a_linear_network_by_hand():
         y = keras.layers.Conv2D(size, 1, name=name, **options)(y)
     y = keras.layers.GlobalAveragePooling2D(name="pool")(y)
     model = keras.Model(inputs, keras.layers.Dense(2, name="logits", **options)(y))
+    for layer in model.layers[:-1]:
+        layer.trainable = not frozen
     found = norms(model, cut(model), x, np.zeros(5), lambda labels, logits: tf.reduce_sum(logits**2, 1) / 2)
 
     stem, first, second, last = (np.array(w).reshape(w.shape[-2:]) for w in model.weights)
@@ -52,3 +57,21 @@ def test_looped_and_unrolled_have_the_gradients_of_keras():
     whole = tape.gradient(loss, models[1].trainable_variables)
     total = sum(values["weights"] ** 2 for values in unrolled.values())
     assert total == pytest.approx(sum(float(tf.reduce_sum(g**2)) for g in whole), rel=1e-3)
+
+
+def test_a_stem_without_weights_passes_the_gradient_on():
+    inputs = keras.Input((2, 2, 3))
+    x = keras.layers.Flatten(name="stem_flat")(inputs)
+    x = keras.layers.Dense(4, name="stage1_block1_dense")(x)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="logits")(x))
+    network = subject(model)
+    found = norms(
+        model,
+        network.blocks,
+        RNG.normal(size=(5, 2, 2, 3)).astype(np.float32),
+        np.zeros(5, int),
+        network.loss,
+    )
+    assert found["stem"]["output"] > 0 and found["stem"]["weights"] == 0
+    with pytest.raises(UserError, match=r"stage1_block1 gives \(4,\) for a picture, and no maps"):
+        grad_cam(network.blocks, np.zeros((1, 2, 2, 3), np.float32), [0])

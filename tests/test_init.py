@@ -85,10 +85,38 @@ def test_another_depth_takes_the_blocks_that_are_there(finished, caplog):
     before = unstack(deeper)
     found, _ = begun(resnet.init.run(finished), deeper, data())
     assert "stage1_blocks4-5, stage2_blocks4-5, stage3_blocks4-5 begins anew" in caplog.text
+    assert {record.levelno for record in caplog.records} == {logging.INFO}
     for name, array in found.items():
         np.testing.assert_array_equal(array, taught.get(name, before[name]), err_msg=name)
     begun(resnet.init.run(finished), network(data(), depth=8), data())
     assert "stage1_blocks2-3, stage2_blocks2-3, stage3_blocks2-3 has no place here" in caplog.text
+
+
+def of_counted_names():
+    """With the names that Keras gives, which count up from one model to the next."""
+    images = keras.Input((12, 12, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(images))
+    return keras.Model(images, keras.layers.Dense(3, name="logits")(x), name="own")
+
+
+def test_layers_outside_of_the_blocks_that_begin_anew_are_warned_of(tmp_path, caplog):
+    keras.backend.clear_session()
+    with resnet.Run(tmp_path / "run") as run:
+        options = {"epochs": 1, "batch_size": 20, "watch": "test"}
+        resnet.fit(of_counted_names(), data(), callbacks={}, run=run, **options)
+    caplog.clear()
+    resnet.init.run(tmp_path / "run")(of_counted_names(), data())
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert warning.endswith("weights of 1 blocks and layers; conv2d_1 begins anew; conv2d has no place here")
+
+
+def test_whose_normalization_is_taken_is_told(finished, caplog):
+    caplog.set_level(logging.INFO)
+    resnet.init.run(finished)(network(data()), data())
+    assert "normalization" not in caplog.text
+    other = data(normalization="pixel_mean")
+    resnet.init.run(finished)(network(other), other)
+    assert "its normalization (channel) is taken, not that of the data here (pixel_mean)" in caplog.text
 
 
 def test_pictures_it_was_trained_on_are_told_of_where_they_are_for_testing(finished, caplog):
@@ -356,7 +384,11 @@ def test_convolutions_that_begin_as_the_identity_pass_on_what_they_see():
         np.testing.assert_array_equal(model.get_layer(name).kernel[..., channels:], random)
 
 
-def test_more_filters_than_there_are_components():
+def test_more_filters_than_there_are_components_and_none():
     dataset = data()
+    images = keras.Input(dataset.image_shape)
+    nested = keras.Model(images, network(dataset)(images), name="outer")
+    with pytest.raises(UserError, match="init=whitened: outer has no convolution among its own layers"):
+        resnet.init.whitened()(nested, dataset)
     with pytest.raises(UserError, match="(?s)stem_conv has 64 filters, .*give at most 54"):
         resnet.init.whitened()(resnet9(dataset.image_shape, 3, filters=(4, 4, 4)), dataset)

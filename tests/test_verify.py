@@ -91,6 +91,23 @@ def test_what_only_writes_or_tells_is_not_repeated():
     assert list(kept) == [0, 1]
 
 
+class Note(keras.callbacks.Callback):
+    """Of Keras, and yet with a run, which a training gives it."""
+
+    def on_train_begin(self, logs=None):
+        assert self.run.directory.path.is_dir()
+
+
+@pytest.mark.slow
+def test_a_callback_of_keras_that_needs_a_run_is_told_what_to_derive_from(tmp_path):
+    note = "+callbacks.note._target_=tests.test_verify.Note"
+    done = train(*TINY, "trainer.epochs=1", note, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = verified(tmp_path / "run")
+    assert done.returncode == 1
+    assert "Note uses self.run" in done.stderr and "resnet.run.callbacks.Callback" in done.stderr
+
+
 class Stop(resnet.run.callbacks.Callback):
     """Ends the program, as it were, after the 7th step."""
 
@@ -138,6 +155,10 @@ def test_a_run_that_was_cut_off_ends_with_a_whole_receipt(tmp_path):
         ('{"losses": []}', "damaged: losses"),
         ('{"losses": [NaN]}', "damaged: losses.0"),
         ("[]", "damaged: all of it"),
+        (
+            json.dumps(receipt().model_dump() | {"configurations": [{"step": 0, "text": "a: ["}]}),
+            "damaged: configurations.0.text: .*no configuration in yaml",
+        ),
     ],
 )
 def test_a_receipt_that_cannot_be_read_is_named(text, words, tmp_path):
@@ -191,12 +212,22 @@ def other_accuracy(directory):
     path.write_text("\n".join([head, first, ",".join(cells), *rest]) + "\n")
 
 
-def configured(pattern, replacement):
+def configured(pattern, replacement, receipt=True):
+    """In config.yaml and, where `receipt`, in the receipt too."""
+
+    def changed(text):
+        text, count = re.subn(pattern, replacement, text, count=1, flags=re.MULTILINE)
+        assert count == 1
+        return text
+
     def change(directory):
         path = directory / ".hydra" / "config.yaml"
-        text, count = re.subn(pattern, replacement, path.read_text(), count=1, flags=re.MULTILINE)
-        assert count == 1
-        path.write_text(text)
+        path.write_text(changed(path.read_text()))
+        if receipt:
+            path = directory / "receipt.json"
+            said = json.loads(path.read_text())
+            said["configurations"][0]["text"] = changed(said["configurations"][0]["text"])
+            path.write_text(json.dumps(said))
 
     return change
 
@@ -208,11 +239,15 @@ def configured(pattern, replacement):
         (other_loss, "other: the loss of step 7 is"),
         (other_accuracy, "other: validation/accuracy of epoch 2 in metrics.csv"),
         (configured("^seed: 0", "seed: 1"), "other: the weights before step 1"),
+        (
+            configured("^seed: 0", "seed: 1", receipt=False),
+            "other: its configuration is not that of its training: seed=1, it was 0",
+        ),
         (configured("learning_rate: 0.001", "learning_rate: 0.002"), "other: the loss of step 2 is"),
         (configured("epochs: 3", "epochs: 1"), "other: the training ends after step 10"),
         (configured("train_size: 125", "train_size: 130"), "other: the training images are not the run's"),
     ],
-    ids=["loss", "metrics.csv", "seed", "rate", "epochs", "data"],
+    ids=["loss", "metrics.csv", "seed", "config.yaml", "rate", "epochs", "data"],
 )
 def test_a_doctored_run_is_found_out(doctor, words, honest, tmp_path):
     shutil.copytree(honest, tmp_path / "run")
@@ -220,6 +255,34 @@ def test_a_doctored_run_is_found_out(doctor, words, honest, tmp_path):
     done = verified(tmp_path / "run")
     assert done.returncode == 1
     assert words in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [20, 5])
+def test_a_run_that_went_on_with_changes_is_the_same_as_far_as_it_began(steps, tmp_path):
+    """After `steps`, within those of the receipt or behind them, it takes another curve and other data."""
+    first = (
+        *TINY,
+        "trainer.epochs=2",
+        "trainer.batch_size=10",
+        "schedule=cosine",
+        f"trainer.max_steps={steps}",
+    )
+    exact = ("trainer.deterministic=true", "hydra.run.dir=run")
+    assert train(*first, *exact, cwd=tmp_path).returncode == 0
+    changed = ("changes=allow", "trainer.epochs=4", "trainer.max_steps=null", "data.train_size=120")
+    assert train("resume=run", *changed, cwd=tmp_path).returncode == 0
+    done = verified(tmp_path / "run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"the same bit for bit: losses of {steps} steps" in done.stdout
+    assert f"after step {steps} the run went on with another configuration: " in done.stdout
+    assert "trainer.epochs=4, it was 2" in done.stdout
+    path = tmp_path / "run" / "receipt.json"
+    record = json.loads(path.read_text())
+    del record["configurations"]  # as older ones are
+    path.write_text(json.dumps(record))
+    done = verified(tmp_path / "run")
+    assert "other: the training images are not the run's" in done.stderr
 
 
 @pytest.mark.slow

@@ -170,14 +170,15 @@ def named_run(config: DictConfig) -> str:
     return str(config.run)
 
 
-def run_config(config: DictConfig, directory: Path) -> DictConfig:
-    """The configuration of the run in `directory`, with the data of `config`.
+def run_config(config: DictConfig, directory: Path, text: str | None = None) -> DictConfig:
+    """The configuration of the run in `directory`, or that in `text`, YAML, with the data of `config`.
 
     `config.data` is a data node of its own, or what changes in that of the run. Raises ConfigError where that
     has none.
     """
     files = RunDirectory(directory)
-    run: Any = OmegaConf.merge({"seed": files.result().get("seed", 0)}, OmegaConf.create(files.config_text()))
+    own = OmegaConf.create(text or files.config_text())
+    run: Any = OmegaConf.merge({"seed": files.result().get("seed", 0)}, own)
     given = config.get("data") or {}
     if "_target_" not in given and "data" not in run:
         raise ConfigError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from scipy.stats import binomtest
 
+from resnet.data.picture import MODES
 from resnet.export.runtime import BATCH
 from resnet.files import read_arrays
 from resnet.run.directory import RunDirectory, flat
@@ -15,15 +17,26 @@ from resnet.run.trained import Trained
 if TYPE_CHECKING:
     from resnet.export.shipping import Shipped
 
+# What `data.picture.read_picture` does with 8 bits a channel.
 PICTURE = """\
-picture = np.asarray(Image.open("picture.png").convert("{mode}").resize(({width}, {height})))
-picture = picture.reshape(1, {height}, {width}, {channels})
+picture = Image.open("picture.png")  # of 8 bits a channel
+picture.draft("{mode}", ({large}, {large}))  # of a JPEG no more than is needed
+picture = ImageOps.exif_transpose(picture)
+if picture.has_transparency_data:
+    picture = picture.convert("RGBA")
+    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+picture = {resized}
+picture = np.asarray(picture).reshape(1, {height}, {width}, {channels})
 """
+RESIZED = {
+    "crop": 'ImageOps.fit(picture.convert("{mode}"), ({width}, {height}), Image.Resampling.BICUBIC{bleed})',
+    "stretch": 'picture.convert("{mode}").resize(({width}, {height}), Image.Resampling.BICUBIC)',
+}
 USE = {
     "saved_model": """\
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 {picture}network = tf.saved_model.load("saved_model")
 serve = network.signatures["serving_default"]
@@ -34,7 +47,7 @@ print(names[probabilities[0].argmax()].decode(), probabilities.max())
     "onnx": """\
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 {picture}network = onnxruntime.InferenceSession("model.onnx")
 names, probabilities = network.run(["class_names", "probabilities"], {{"images": picture}})
@@ -44,7 +57,7 @@ print(names[probabilities[0].argmax()], probabilities.max())
 import zipfile
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from PIL import Image
+from PIL import Image, ImageOps
 
 {picture}network = Interpreter("model.tflite").get_signature_runner()
 names = zipfile.ZipFile("model.tflite").read("labels.txt").decode().splitlines()
@@ -78,19 +91,30 @@ def card(run: RunDirectory, network: Trained, shipped: Sequence[Shipped], tried:
         "## Limits",
         LIMITS.format(classes=len(names)),
         "## Use",
-        *(f"```python\n{code(s.format, network.image_shape)}```" for s in shipped if s.format in USE),
+        *(f"```python\n{script}```" for script in _scripts(run, network, shipped)),
         "## Written by",
         f"    python export.py run={run} format='[{','.join(s.format for s in shipped)}]'",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def code(name: str, shape: Sequence[int]) -> str:
-    """A script that asks a network of this format what `picture.png` shows."""
+def code(name: str, shape: Sequence[int], data: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """A script that asks a network of this format what `picture.png` shows.
+
+    It reads the picture as `trained.read_image` does by a run's node `data`.
+    """
     height, width, channels = shape
-    mode = "L" if channels == 1 else "RGB"
-    picture = PICTURE.format(height=height, width=width, channels=channels, mode=mode)
-    return USE[name].format(picture=picture)
+    share = data.get("test_crop", 1.0)
+    values = {
+        "mode": MODES[channels],
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "large": 2 * round(max(height, width) / share),
+        "bleed": f", bleed={(1 - share) / 2}" if share < 1 else "",
+    }
+    resized = RESIZED[data.get("resize", "crop")].format(**values)
+    return USE[name].format(picture=PICTURE.format(resized=resized, **values))
 
 
 def table(shipped: Sequence[Shipped]) -> str:
@@ -108,6 +132,13 @@ def table(shipped: Sequence[Shipped]) -> str:
         for s in shipped
     ]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ("---", *["--:"] * 5), *rows))
+
+
+def _scripts(run, network, shipped):
+    """One for each format that has one; none where no picture has the network's channels."""
+    if network.image_shape[-1] in MODES:
+        data = run.config().get("data", {})
+        yield from (code(s.format, network.image_shape, data) for s in shipped if s.format in USE)
 
 
 def _accuracy(run):

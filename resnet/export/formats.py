@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,9 +29,9 @@ class Format(NamedTuple):
     exact: bool = True  # the same probabilities; else the same classes for most pictures
 
 
-def check(names: Iterable[str]) -> None:
-    """Raise ConfigError for a format that is not known, or whose packages are missing."""
-    for name in names:
+def check(names: Sequence[str]) -> None:
+    """Raise ConfigError for none, for a format that is not known, or whose packages are missing."""
+    for name in names or ["[]"]:
         if name not in FORMATS:
             raise ConfigError(f"format={name}: expected some of {', '.join(FORMATS)}")
         missing = [package for package in FORMATS[name].packages if find_spec(package) is None]

@@ -9,7 +9,7 @@ import numpy as np
 
 from resnet.data.normalization import Normalization
 from resnet.errors import UserError
-from resnet.init.run import Init
+from resnet.init.run import Init, taken
 from resnet.models import applications, convert
 from resnet.models.transfer import transfer
 
@@ -35,8 +35,7 @@ def _from_keras(file, classifier, model, dataset):
     wanted = classifier == "fitting" and dataset.num_classes == applications.CLASSES
     source, whole = applications.load(model, name, file, wanted)
     transfer(model, source, name, classifier=whole)
-    mean, std = applications.normalization(model)
-    return Normalization(np.array(mean, np.float32), np.array(std, np.float32))
+    return _normalization(name, *applications.normalization(model), dataset)
 
 
 def torch(
@@ -60,4 +59,8 @@ def _from_torch(file, classifier, mean, std, model, dataset):
     source = convert.from_torch(file, shape)
     same = source.output_shape[-1] == dataset.num_classes
     transfer(model, source, name, classifier=same and classifier == "fitting")
-    return Normalization(np.array(mean, np.float32), np.array(std, np.float32))
+    return _normalization(name, mean, std, dataset)
+
+
+def _normalization(name, mean, std, dataset):
+    return taken(name, Normalization(np.array(mean, np.float32), np.array(std, np.float32)), dataset)

@@ -60,6 +60,16 @@ def _begin(run, weights, classifier, model, dataset):
     same = network.class_names == dataset.class_names
     transfer(model, network.model, name, classifier=same and classifier == "fitting", other_depth=True)
     _warn_of_trained(name, read_arrays(directory.split)["train"], dataset)
+    return taken(name, normalization, dataset)
+
+
+def taken(name: str, normalization: Normalization, dataset: Dataset) -> Normalization:
+    """`normalization`, that of the weights; it is logged where the data's own is another."""
+    own = dataset.normalization
+    pairs = ((normalization.mean, own.mean), (normalization.std, own.std))
+    if not all(np.array_equal(*pair) for pair in pairs):
+        kinds = ("channel" if n.mean.ndim == 1 else "pixel_mean" for n in (normalization, own))
+        log.info("%s: its normalization (%s) is taken, not that of the data here (%s)", name, *kinds)
     return normalization
 
 

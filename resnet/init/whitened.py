@@ -36,7 +36,9 @@ def whitened(epsilon: float = 5e-4, identity: bool = False) -> Init:
 
 
 def _whiten(epsilon: float, identity: bool, model: keras.Model, dataset: Dataset) -> Normalization:
-    first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    first = next((layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)), None)
+    if first is None:
+        raise UserError(f"init=whitened: {model.name} has no convolution among its own layers")
     height, width, channels, filters = first.kernel.shape
     size = height * width * channels
     if filters > 2 * size:

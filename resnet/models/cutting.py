@@ -119,8 +119,10 @@ def cut(model: keras.Model) -> list[Block]:
     """The Blocks of a functional model named as `models.names` says: `stem`, every block, `head`.
 
     Run one after the other they are the model. A stage without numbered blocks, as VGG's, is one block.
-    Raises UserError for a model of other names, or whose blocks do not follow each other.
+    Raises UserError for a model of another kind or of other names, or whose blocks do not follow each other.
     """
+    if isinstance(model, keras.Sequential) or not hasattr(model, "input"):
+        raise UserError(f"{model.name} has no graph of its own; build it as keras.Model(inputs, outputs)")
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     parts = names.parts(layer.name for layer in layers)
     if not parts:

@@ -25,6 +25,8 @@ def transfer(
 ) -> None:
     """Give `model` the weights of `source`, block by block; what that has not begins as it is, and is logged.
 
+    That is a warning where it is a layer outside of the blocks, as of two networks with other names.
+
     Args:
         name: what `source` is called in messages, such as `init.run=outputs/a`.
         classifier: whether the last layer is taken over too.
@@ -50,7 +52,8 @@ def transfer(
     texts += [f"{_listed(missing)} begins anew"] if missing else []
     texts += [f"{_listed(left)} has no place here"] if left else []
     texts += [f"{_classifier(model)} is new"] if not classifier else []
-    log.info("%s: %s", name, "; ".join(texts))
+    by_name = [unit for unit in (*missing, *left) if names.place(unit).blocks is None]
+    log.log(logging.WARNING if by_name else logging.INFO, "%s: %s", name, "; ".join(texts))
 
 
 def family(model: keras.Model) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,8 +17,11 @@ from resnet.data.dataset import Dataset, Split
 from resnet.errors import UserError
 from resnet.files import read_arrays
 from resnet.models.cutting import cut
+from resnet.report import verification
 from resnet.run import split, trained
-from resnet.training.environment import prepare
+from resnet.run.callbacks.receipt import fingerprint
+from resnet.training.distribution import single
+from resnet.training.environment import circumstances, prepare
 from resnet.training.losses import cross_entropy
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from resnet.models.cutting import Block
     from resnet.run.directory import RunDirectory
 
+log = logging.getLogger(__name__)
 BATCH = 250
 
 
@@ -66,8 +71,12 @@ class Subject:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The run's own, whole. Raises UserError where it is of other classes or sizes of pictures."""
-        assert self.config is not None
+        """The run's own, whole.
+
+        Raises UserError without a run, and where it is of other classes or sizes of pictures.
+        """
+        if self.config is None:
+            raise UserError(f"{self.label}: this picture is of the data that a run was trained on")
         dataset = instantiate(self.config.data)
         self.network.check(dataset)
         return dataset
@@ -78,13 +87,42 @@ class Subject:
         return cut(self.model)
 
     def fresh(self) -> keras.Model:
-        """The model as it was before the first step, by configuration and seed; without a run, drawn anew."""
+        """The model as it was before the first step, by configuration, seed and `init`.
+
+        Without a run it is drawn anew. Raises UserError where what it began with is not there any more, or
+        has become another since.
+        """
         if self.config is None:
             return keras.models.clone_model(self.model)
         trainer = self.config.trainer
         prepare(self.config.seed, None, trainer.precision, trainer.deterministic)
         shape, classes = self.network.image_shape, len(self.network.class_names)
-        return instantiate(self.config.model, input_shape=shape, num_classes=classes)
+        model = instantiate(self.config.model, input_shape=shape, num_classes=classes)
+        init = instantiate(self.config.get("init"))
+        if init is not None:
+            try:
+                init(model, self.dataset)
+            except UserError as error:
+                raise UserError(
+                    f"{self.label}: its weights before the first step are gone: {error}"
+                ) from error
+        self._check_fresh(model)
+        return model
+
+    def _check_fresh(self, model):
+        """Raise UserError unless these are the weights that the receipt, where there is one, has for them."""
+        try:
+            said = verification.read(self.run)
+        except UserError:
+            return
+        if fingerprint(model) == said.weights_before:
+            return
+        there = said.circumstances.model_dump()
+        differing = [name for name, value in circumstances(single()).items() if there.get(name) != value]
+        text = "built anew, the weights before the first step are not those of its receipt"
+        if not differing:
+            raise UserError(f"{self.label}: {text}; init, or what it takes, has changed since")
+        log.warning("%s: %s; here is another %s", self.label, text, ", ".join(differing))
 
     def inputs(self, images: np.ndarray) -> tf.Tensor:
         """What the network sees of uint8 images, float32 `(N, H, W, C)`."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import keras
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+import yaml
+from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationError
 
 from resnet.errors import UserError
 from resnet.run.callbacks import Progress
+from resnet.run.changes import changes, told
 from resnet.run.directory import RunDirectory
 from resnet.run.epoch_record import flat
 
@@ -33,14 +36,34 @@ class Circumstances(BaseModel, extra="allow"):
     replicas: Annotated[int, Field(ge=1)]
 
 
+def _parsed(text):
+    try:
+        if isinstance(yaml.safe_load(text), dict):
+            return text
+    except yaml.YAMLError:
+        pass
+    raise ValueError("no configuration in YAML")
+
+
+class Configuration(BaseModel):
+    """That by which a run trained from a step on, YAML."""
+
+    step: int
+    text: Annotated[str, AfterValidator(_parsed)]
+
+
 class Receipt(BaseModel):
-    """What receipt.json holds: see `run.callbacks.Receipt`, which writes it."""
+    """What receipt.json holds: see `run.callbacks.Receipt`, which writes it.
+
+    `configurations` is empty in older ones, and without a run.
+    """
 
     losses: Annotated[list[FiniteFloat], Field(min_length=1)]
     weights_before: str
     weights_after: str
     images: int
     planned_steps: Annotated[int, Field(ge=1)] | None = None
+    configurations: list[Configuration] = []
     circumstances: Circumstances
 
 
@@ -54,6 +77,21 @@ def read(run: RunDirectory) -> Receipt:
         raise UserError(f"run={run}: its receipt is damaged: {where}: {fault['msg'].lower()}") from error
 
 
+def gone_on_with(said: Receipt, run: RunDirectory) -> list[str]:
+    """Sentences on how the configuration was changed after the steps of a receipt.
+
+    Raises UserError where that of the run is not the last one that it trained by.
+    """
+    texts = [configuration.text for configuration in said.configurations]
+    if texts and (changed := changes(texts[-1], run.config_text() or "")):
+        raise UserError(f"run={run}: other: its configuration is not that of its training: {told(changed)}")
+    return [
+        f"after step {later.step} the run went on with another configuration: "
+        f"{told(changes(before, later.text))}"
+        for before, later in zip(texts, said.configurations[1:], strict=False)
+    ]
+
+
 def steering(callbacks: Mapping[str, keras.callbacks.Callback]) -> dict[str, keras.callbacks.Callback]:
     """Those that a repetition needs: they may steer it, need no run, write no file and say nothing."""
     return {
@@ -61,6 +99,20 @@ def steering(callbacks: Mapping[str, keras.callbacks.Callback]) -> dict[str, ker
         for name, callback in callbacks.items()
         if not (getattr(callback, "needs_run", False) or isinstance(callback, (*WRITERS, Progress)))
     }
+
+
+@contextmanager
+def without_a_run() -> Iterator[None]:
+    """Around the repetition. Raises UserError for a callback of Keras' that asks for the run it has not."""
+    try:
+        yield
+    except AttributeError as error:
+        if error.name != "run" or not isinstance(error.obj, keras.callbacks.Callback):
+            raise
+        raise UserError(
+            f"{type(error.obj).__name__} uses self.run, and steps are repeated without a run\n"
+            "derive it from resnet.run.callbacks.Callback: what needs a run is left out then"
+        ) from error
 
 
 def judge(

@@ -21,10 +21,14 @@ def parts_of(dataset: Dataset) -> dict[str, np.ndarray]:
 
 
 def gone_on_with(parts: dict[str, np.ndarray], before: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The parts of a run that goes on: what it trained on `before` stays trained on, and is told of."""
+    """The parts of a run that goes on: what it trained on `before` stays trained on, and is told of.
+
+    The training pictures of now come first, in their order.
+    """
     for name in parts.keys() - {"train"}:
         warn_of_trained(parts[name], before, f"{name} images")
-    return parts | {"train": np.union1d(parts["train"], before["train"])}
+    gone = np.setdiff1d(before["train"], parts["train"])
+    return parts | {"train": np.concatenate([parts["train"], gone])}
 
 
 def own_test(dataset: Dataset, parts: Mapping[str, np.ndarray]) -> AnySplit:

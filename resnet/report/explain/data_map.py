@@ -17,6 +17,7 @@ from matplotlib.ticker import PercentFormatter
 from tqdm import tqdm
 
 from resnet.errors import UserError
+from resnet.files import read_arrays
 from resnet.report import drawing
 from resnet.report.explain import Explanation
 from resnet.report.figures import short
@@ -39,10 +40,11 @@ OF_EPOCHS: tuple[tuple[str, dict], ...] = (
 def explain(networks: Sequence[Subject], dataset: Sample) -> Explanation:
     rows, sentences, panels = [], [], []
     for network in tqdm(networks, desc="data_map", leave=False, disable=None):
-        train, outcomes = network.dataset.train, network.outcomes()
-        if not np.array_equal(outcomes["label"], train.labels):
+        outcomes = network.outcomes()
+        if not _is_of(network, outcomes["label"]):
             raise UserError(
-                f"{network.label}: the training images are not those of the run; leave data as it was"
+                f"{network.label}: the training images are not those of the run, in its order\n"
+                "leave data, and the names of the files, as they were"
             )
         right, found = cartography(**outcomes)
         wrong = _wrong(network.dataset)
@@ -50,6 +52,12 @@ def explain(networks: Sequence[Subject], dataset: Sample) -> Explanation:
         rows += _rows(network, found, wrong)
         sentences.append(_sentence(network.label, found, wrong))
     return Explanation(_draw(panels), rows, " ".join(sentences))
+
+
+def _is_of(network, labels):
+    """Whether the training images are those, one by one, that the run left outcomes of, with these labels."""
+    train, recorded = network.dataset.train, read_arrays(network.run.split)["train"]
+    return np.array_equal(labels, train.labels) and np.array_equal(recorded[: len(train)], train.hashes)
 
 
 def cartography(

@@ -21,6 +21,7 @@ from sklearn.neighbors import NearestNeighbors
 from tensorboard.plugins import projector
 from tqdm import tqdm
 
+from resnet.errors import UserError
 from resnet.listing import printable
 from resnet.models import names
 from resnet.models.cutting import run
@@ -44,9 +45,10 @@ def explain(networks: Sequence[Subject], dataset: Sample, *, seed: int = 0) -> E
     """The picture is the first of the test images; `seed` is that of t-SNE."""
     test, rows, sentences, panels, points = dataset.test, [], [], [], {}
     for network in tqdm(networks, desc="features", leave=False, disable=None):
+        panel = filters(network.model), activations(network, test.images[:1])
         points[network.label] = embeddings(network, test.images)
         places = plane(points[network.label], seed)
-        panels.append((filters(network.model), activations(network, test.images[:1]), places))
+        panels.append((*panel, places))
         rows += [
             {
                 "network": network.label,
@@ -67,8 +69,10 @@ def explain(networks: Sequence[Subject], dataset: Sample, *, seed: int = 0) -> E
 
 def filters(model: keras.Model) -> np.ndarray:
     """Of the first convolution `(F, h, w, C)`, each from 0 to 1; of one channel unless it takes three."""
-    kernel = next(np.array(x.kernel) for x in model.layers if isinstance(x, keras.layers.Conv2D))
-    first = np.moveaxis(kernel, -1, 0)[:FILTERS]
+    layer = next((x for x in model.layers if isinstance(x, keras.layers.Conv2D)), None)
+    if layer is None:
+        raise UserError(f"{model.name} has no convolution among its own layers, whose filters could be shown")
+    first = np.moveaxis(np.array(layer.kernel), -1, 0)[:FILTERS]
     first = first if first.shape[-1] == 3 else first[..., :1]
     low, high = (edge(first, axis=(1, 2, 3), keepdims=True) for edge in (np.min, np.max))
     return (first - low) / np.maximum(high - low, np.finfo(np.float32).tiny)

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from resnet.errors import UserError
 from resnet.models.cutting import HEAD, run
 from resnet.report import drawing
 from resnet.report.evaluation import softmax
@@ -81,9 +82,12 @@ def grad_cam(
 
     Each channel of the output of block `at`, by default the last one before the head, is weighted by the mean
     of its gradient; the sum is cut off below 0 (equations 1 and 2), then enlarged.
+    Raises UserError for a block that gives no maps.
     """
     at = [block.name for block in blocks].index(HEAD) - 1 if at is None else at
     maps = run(blocks[: at + 1], inputs)[-1]
+    if maps.shape.rank != 4:
+        raise UserError(f"{blocks[at].name} gives {maps.shape[1:]} for a picture, and no maps to weigh")
     with tf.GradientTape() as tape:
         tape.watch(maps)
         chosen = _of_classes(run(blocks[at + 1 :], maps)[-1], classes)

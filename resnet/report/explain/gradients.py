@@ -58,17 +58,19 @@ def norms(
     """L2 norms by block: `output`, of the gradient at what the block gives, and `weights`, of its own.
 
     Args:
-        model: its trainable weights are differentiated.
+        model: its weights are differentiated, frozen ones too.
         blocks: those that it is cut into.
         inputs: float32 `(B, H, W, C)`, preprocessed.
         labels: int `(B,)`.
         loss: of labels and logits, one number an image.
     """
+    inputs = tf.convert_to_tensor(inputs)
     with tf.GradientTape() as tape:
+        tape.watch(inputs)  # so that what a stem without weights gives has a gradient, too
         outputs = run(blocks, inputs, training=True)
         value = tf.reduce_mean(loss(labels, outputs[-1]))
-    variables = model.trainable_variables
-    at_outputs, of_weights = tape.gradient(value, (outputs, variables))
+    variables = model.weights
+    at_outputs, of_weights = tape.gradient(value, (outputs, variables))  # of moving statistics None
     gradients = {variable.path: array for variable, array in zip(variables, of_weights, strict=True)}
     squares = dict.fromkeys((block.name for block in blocks), 0.0)
     for name, array in unstack(model, of=lambda variable: gradients.get(variable.path)).items():

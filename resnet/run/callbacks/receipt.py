@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import keras
 import numpy as np
 
+from resnet.errors import UserError
 from resnet.run.callbacks.base import Callback
+from resnet.run.changes import changes
 from resnet.training.environment import circumstances
 
 
 class Receipt(Callback):
     """receipt.json: losses of the first steps, hashes of the weights before and after, and where that was.
 
-    `verify.py` repeats these steps by a run's configuration and compares. A training of fewer steps, or one
-    that was cut off before, leaves a receipt of those.
+    `verify.py` repeats these steps by the configuration that they were trained by, which is in it, and
+    compares. A training of fewer steps, or one that was cut off or took another configuration before, leaves
+    a receipt of those.
 
     Args:
         first_steps: how many.
@@ -32,6 +36,7 @@ class Receipt(Callback):
         self.losses: list[float] = []
         self.before: str | None = None
         self.after: str | None = None
+        self.configurations: list[dict[str, Any]] = []  # of a run, from which step on
 
     def steps_to_next(self, step: int) -> int | None:
         """Until the last of the first steps is done."""
@@ -40,6 +45,7 @@ class Receipt(Callback):
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         if self.trainer.step == 0:
             self.losses, self.before = [], fingerprint(self.trainer.model)
+            self.configurations = [{"step": 0, "text": self.run.config_text}] if self.run else []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         # A run that goes on from a checkpoint without this has no beginning to tell of.
@@ -62,13 +68,34 @@ class Receipt(Callback):
                 "deterministic": self.trainer.deterministic,
                 **circumstances(self.trainer.strategy),
             },
+            "configurations": self.configurations,
         }
 
     def state(self) -> dict[str, Any]:
-        return {"losses": self.losses, "before": self.before, "after": self.after}
+        return {
+            "losses": self.losses,
+            "before": self.before,
+            "after": self.after,
+            "configurations": self.configurations,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.losses, self.before, self.after = (state[name] for name in ("losses", "before", "after"))
+        self.configurations = list(state.get("configurations", []))  # older checkpoints have none
+        if not self.run or not self.configurations:
+            return
+        if changes(self.configurations[-1]["text"], self.run.config_text):
+            self.configurations.append({"step": self.trainer.step, "text": self.run.config_text})
+        if len(self.configurations) > 1:
+            self.first_steps = min(self.first_steps, len(self.losses))
+        if self.trainer.chief:
+            self._write_configurations()
+
+    def _write_configurations(self):
+        """Change nothing else: data and circumstances of now may not be those of the first steps."""
+        with suppress(UserError):  # there is none, or a damaged one
+            if isinstance(said := self.run.directory.receipt(), dict):
+                self.run.directory.write_receipt(said | {"configurations": self.configurations})
 
 
 def fingerprint(model: keras.Model) -> str:
