@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from scipy.stats import binomtest
 
 from resnet.export.runtime import BATCH
-from resnet.files import read_arrays
 from resnet.run.directory import RunDirectory, flat
 from resnet.run.trained import Trained
 
@@ -111,7 +110,7 @@ def table(shipped: Sequence[Shipped]) -> str:
 
 
 def _accuracy(run):
-    result, count = run.result(), len(read_arrays(run.split)["test"])
+    result, count = run.result(), len(run.parts()["test"])
     accuracy = result["test"]["accuracy"]
     interval = binomtest(round(accuracy * count), count).proportion_ci(method="wilson")
     return (

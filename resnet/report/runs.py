@@ -10,19 +10,17 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
-from zipfile import BadZipFile
 
 import numpy as np
-import yaml
 
+from resnet.errors import UserError
+from resnet.files import UNREADABLE
 from resnet.report import statistics
 from resnet.report.statistics import NoVerdict
 from resnet.run.directory import RunDirectory, flat
 from resnet.run.epoch_record import SPLITS
 
 Draw: TypeAlias = int | tuple[int, int]  # a seed, or a seed and a fold
-# What files raise that are absent, cut off, or not of the form that train.py writes.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError)
 PARTS = ("index", "label", "logits")  # of each split, in predictions.npz
 LONG = 40  # characters of a label that would drown the sentence it stands in
 
@@ -30,7 +28,7 @@ LONG = 40  # characters of a label that would drown the sentence it stands in
 class Run:
     """What a run directory says: its flat `config`, `epochs`, `status` and the newest of each metric.
 
-    Raises one of `UNREADABLE` where a file of it cannot be read.
+    Raises UserError where a file of it cannot be read, or one of UNREADABLE.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -79,7 +77,7 @@ class Run:
                 return {name: _outcomes(*(file[f"{name}_{part}"] for part in PARTS)) for name in names}
         except FileNotFoundError as error:
             raise NoVerdict(f"one seed each, and {path} is not there; give more seeds") from error
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        except UNREADABLE as error:
             raise NoVerdict(f"{path} cannot be used: {error}") from error
 
 
@@ -138,6 +136,8 @@ def read(directories: Iterable[Path]) -> tuple[list[Run], list[str]]:
             continue  # Hydra's record of some other program
         try:
             runs.append(Run(directory))
+        except UserError as error:
+            unreadable.append(f"{directory} is left out: {str(error).splitlines()[0]}")
         except UNREADABLE as error:
             unreadable.append(f"{directory} is left out, it cannot be read: {type(error).__name__} {error}")
     return runs, unreadable
