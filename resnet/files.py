@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,6 +88,17 @@ def read_arrays(path: Path, cure: str = "") -> dict[str, np.ndarray]:
     """The arrays of an npz, by name. Raises UserError, with the `cure`, where it cannot be read."""
     with reading(path, cure), np.load(path, allow_pickle=False) as file:
         return dict(file)
+
+
+def json_text(value: Any, **options: Any) -> str:
+    """JSON, NumPy's scalars as numbers. Raises TypeError or ValueError for what it cannot hold."""
+    return json.dumps(value, default=_plain, **options)
+
+
+def _plain(value):
+    if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is no number, text, list or dict")
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

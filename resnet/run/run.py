@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError, decoration
-from resnet.files import csv_text, reading, replace_arrays, replace_text, replacing
+from resnet.files import csv_text, json_text, reading, replace_arrays, replace_text, replacing
 from resnet.models import cost
 from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command, versions
 from resnet.run import split
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 NO_RECORD = {"config.yaml": "{}\n", "overrides.yaml": "[]\n"}
+# What result.json says of a run; what callbacks say by `result()` stands beside it, under their names.
+RESULT = (
+    *("status", "error", "objective", "train", "validation", "test", "test_looks", "original_data"),
+    *("final_weights", "epochs", "steps", "elapsed_seconds", "first_step_seconds", "images_per_second"),
+    *("training_flops_per_image", "matrix_product_flops", "share_of_matrix_product", "parameters"),
+    *("peak_memory_bytes", "precision", "threads", "replicas", "seed", "git_commit", "versions"),
+)
 FIRST_STEP = "the first step"  # among the callbacks' names, of which none has spaces
 
 
@@ -83,6 +91,7 @@ class Run:
         self._finished = False  # what lies there, and no step was trained since
         self._owns = False  # whether the record there is of this training
         self._goes_on = False  # after a step of an earlier one
+        self._trainer: Trainer | None = None
 
     @property
     def name(self) -> str:
@@ -141,8 +150,9 @@ class Run:
             self.directory.write_result({"status": "interrupted"})
             log.info("%s\ngo on with: %s", error or "stopped", resume_command(self.directory.resumable()))
         elif isinstance(error, Exception):
+            reason = str(_reason(error)) or type(error).__name__
             with suppress(UserError):  # a full disk must not hide the error
-                self.directory.write_result({"status": "failed", "error": str(error)})
+                self.directory.write_result({"status": "failed", "error": reason})
 
     def describe(self, trainer: Trainer) -> None:
         """Print the model's summary; write it, its picture and what the data are called beside the logs.
@@ -204,7 +214,17 @@ class Run:
             return Preprocessing.load(self.directory.normalization).normalization
 
     def resume(self, trainer: Trainer) -> None:
-        """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""
+        """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one.
+
+        Raises UserError for a second training, for workers that find other checkpoints, and for other images
+        than the run began with, unless changes are allowed.
+        """
+        if self._trainer is not None:
+            raise UserError(
+                f"{self.directory}: this Run has had its training; for another enter another, "
+                "with resnet.Run(directory)"
+            )
+        self._trainer = trainer
         found = self._checkpoint
         steps = everyone(self.strategy, found and found[1]["step"])
         if len(set(steps)) > 1:
@@ -231,7 +251,16 @@ class Run:
     def attach(
         self, callbacks: Mapping[str, keras.callbacks.Callback]
     ) -> dict[str, keras.callbacks.Callback]:
-        """The callbacks, by name, that this process runs, in their order; they are told of the run."""
+        """The callbacks, by name, that this process runs, in their order; they are told of the run.
+
+        Raises UserError for one whose result would take the place of something else in result.json.
+        """
+        for name, callback in callbacks.items():
+            if name in RESULT and hasattr(callback, "result"):
+                raise UserError(
+                    f"callbacks.{name}: its result() would take the place of {name} in result.json\n"
+                    "give the callback another name"
+                )
         mine = {n: c for n, c in callbacks.items() if self.chief or not getattr(c, "chief_only", False)}
         for callback in mine.values():
             callback.run = self
@@ -251,6 +280,11 @@ class Run:
 
     def finish(self, trainer: Trainer) -> dict[str, Any]:
         """Score the finished network; write it, the outcome of each held-out image and the result."""
+        if self.result and self.chief:
+            log.warning(
+                "%s is finished, and nothing was trained; give another directory to train anew",
+                self.directory,
+            )
         self.take_over(trainer)
         parts = {name: part for name, part in trainer.dataset.parts.items() if name != "train"}
         found = {name: trainer.examine(part) for name, part in parts.items()}
@@ -315,7 +349,13 @@ class Run:
 
     def _said(self):
         """What callbacks with a `result()` say in the result, by name."""
-        return {name: c.result() for name, c in self._callbacks.items() if hasattr(c, "result")}
+        said = {name: c.result() for name, c in self._callbacks.items() if hasattr(c, "result")}
+        for name, result in said.items():
+            try:
+                said[name] = json.loads(json_text(result))
+            except (TypeError, ValueError) as error:
+                raise UserError(f"callbacks.{name}: result.json cannot hold its result(): {error}") from error
+        return said
 
     def _hold(self):
         """Take the directory, or raise; then it is ours to write to."""
@@ -408,6 +448,13 @@ class FirstStep(Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self.run.take_over(self.trainer)
+
+
+def _reason(error):
+    """What a node raised while Hydra built it, which is no part of this package's imports."""
+    while type(error).__name__ == "InstantiationException" and error.__cause__:
+        error = error.__cause__
+    return error
 
 
 def _speed_text(result):

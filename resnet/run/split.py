@@ -31,9 +31,9 @@ def own_test(dataset: Dataset, parts: Mapping[str, np.ndarray], as_read: Dataset
     """The test images of the run whose `parts` these are, found among all pictures of `dataset`.
 
     Each as often as the run tested on it, and first those that are for testing there. What the run has
-    not seen is left out; that, and what is missing, is logged. Where `dataset` does not read its pictures as the
-    run did, `as_read` are the same, read so: by these they are found. Raises UserError where none of them is
-    left, or the two are not the same.
+    not seen is left out; that, and what is missing, is logged. Where `dataset` does not read its pictures as
+    the run did, `as_read` are the same, read so: by these they are found. Raises UserError where none of them
+    is left, or the two are not the same.
     """
     as_read = as_read or dataset
     _check_same(dataset, as_read)
