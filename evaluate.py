@@ -65,17 +65,18 @@ def data_config(config, directory):
     """
     given, run = config.get("data") or {}, run_config(config, directory)
     if "_target_" in given:
-        alike = reading(own_data(directory)) | WHOLE
+        alike = how_read(own_data(directory)) | WHOLE
         run.data.update({k: alike[k] for k in alike if k in given and f"data.{k}" not in told()})
     return OmegaConf.to_container(run.data, resolve=True)
 
 
 def own_data(directory):
     """The run's data node, empty for one from Python."""
-    return RunDirectory(directory).config().get("data", {})
+    config = OmegaConf.create(RunDirectory(directory).config_text())
+    return OmegaConf.to_container(config.data, resolve=True) if "data" in config else {}
 
 
-def reading(data):
+def how_read(data):
     return {key: data[key] for key in READING if key in data}
 
 
@@ -88,18 +89,18 @@ def asks_for_others(config):
 def datasets(config, data, own):
     """The Dataset of the node `data`, and the same with pictures read as the run read its `own`.
 
-    By these are known those that it tested or trained on: where they differ, and the run's own test images
-    are asked for, neither is cut, for equal pictures are cut together and may not be equal in both.
+    By these are known those that it tested or trained on. Where they differ, and the run's own test images
+    are asked for, neither is cut: equal pictures are cut together, and need not be equal in both.
     """
     from hydra.utils import instantiate
 
-    as_own = {key: value for key, value in reading(own).items() if key in data}
-    if reading(data) == reading(data) | as_own:
+    if data["_target_"] != own.get("_target_") or how_read(data) == how_read(own):
         dataset = instantiate(data)
         return dataset, dataset
     if not asks_for_others(config):
         data = data | {key: value for key, value in UNCUT.items() if key in data}
-    return instantiate(data), instantiate(data | as_own)
+    as_own = {key: value for key, value in data.items() if key not in READING} | how_read(own)
+    return instantiate(data), instantiate(as_own)
 
 
 def test_images(config, run, dataset, as_read):

@@ -141,7 +141,7 @@ def test_a_damaged_file_of_a_run_is_named_with_the_cure(name, damage, commands, 
         assert done.returncode == 1, done.stderr
         said = done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr and f"{name} cannot be read" in said, done.stderr
-        assert ("hydra.run.dir=" if name.endswith("hydra.yaml") else "remove it; train.py resume=") in said
+        assert ("hydra.run.dir=" if name.endswith("hydra.yaml") else "move it away; train.py resume=") in said
 
 
 @pytest.mark.slow
@@ -158,6 +158,12 @@ def test_a_lost_file_of_a_finished_run_is_written_again(name, run, tmp_path):
     assert {p for p in before if p.parent in (run, run / ".hydra")} <= contents(run).keys()
     done = started("evaluate.py", "run=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_without_a_checkpoint_nothing_is_moved_away(tmp_path):
+    (tmp_path / "result.json").write_text("{")
+    with pytest.raises(UserError, match=r"result.json cannot be read: .*\nput a copy in its place"):
+        RunDirectory(tmp_path).result()
 
 
 def test_a_finished_run_without_model_and_checkpoints_is_not_trained_anew(tmp_path):

@@ -63,7 +63,7 @@ class RunDirectory:
         if run.model.is_file():
             return run
         if run.result().get("status") == "finished":
-            raise UserError(f"run={path}: finished, but {run.model} is gone\n{run._again}")
+            raise UserError(f"run={path}: finished, but {run.model} is gone\n{run.cure}")
         raise UserError(f"run={path}: not finished yet, for there is no {run.model}")
 
     @property
@@ -74,12 +74,12 @@ class RunDirectory:
 
     @property
     def cure(self) -> str:
-        """What helps where a file of a run cannot be read."""
-        return f"remove it; {self._again}"
-
-    @property
-    def _again(self):
-        return f"train.py resume={self} writes it again, from the last checkpoint"
+        """What helps where a file of a run is gone, or cannot be read."""
+        if not any(self.checkpoints.glob("step_*.npz")):
+            return "put a copy in its place; there is no checkpoint that would give it again"
+        return (
+            f"if it is there, move it away; train.py resume={self} writes it again, from its last checkpoint"
+        )
 
     @property
     def has_begun(self) -> bool:
