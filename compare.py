@@ -46,16 +46,23 @@ def main():
     parser.add_argument("--all-pairs", action="store_true", help="verdicts on all pairs of many rows, too")
     options = parser.parse_args()
 
-    from resnet.report.comparison import Comparison  # for which --help need not wait
-    from resnet.report.runs import read
+    from resnet.errors import UserError  # for which --help need not wait
+    from resnet.report.comparison import Comparison
+    from resnet.report.runs import below, read
     from resnet.report.telling import report
 
+    if options.output.is_file():
+        sys.exit(f"--output {options.output} is a file; expected a directory, which need not be there")
+    if empty := [str(top) for top in options.directories if not below(top)]:
+        expected = "expected directories with .hydra/config.yaml and metrics.csv"
+        sys.exit(f"{', '.join(empty)}: there is no run; {expected}")
     runs, unreadable = read(options.directories)
     if not runs:
-        given = ", ".join(map(str, options.directories))
-        expected = "expected directories with .hydra/config.yaml and metrics.csv"
-        sys.exit("\n".join([f"{given}: there is no run; {expected}", *unreadable]))
-    report(Comparison(runs, unreadable, options.all_pairs), options.output)
+        sys.exit("\n".join(unreadable))
+    try:
+        report(Comparison(runs, unreadable, options.all_pairs), options.output)
+    except UserError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

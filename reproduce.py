@@ -26,17 +26,18 @@ class AfterSweep(Callback):
         if not self.row:
             rows = sorted(path.stem for path in Path(__file__).with_name("conf").glob("paper/*.yaml"))
             sys.exit(f"paper is missing: give paper=ROW; there are {', '.join(rows)}")
-        directory, overrides = Path(config.hydra.sweep.dir), config.hydra.overrides.task
+        directory, paper = Path(config.hydra.sweep.dir), config.hydra.runtime.choices.paper
 
         def end(error, *_):
             if error and not issubclass(error, Exception):  # it was interrupted, or never began
                 return
             from resnet.report import reproduction  # for which a sweep need not wait when it starts
+            from resnet.report.telling import beside
 
-            row = reproduction.Row(**self.row)
-            sentences = reproduction.report(row, directory, reproduction.departures(overrides))
-            (directory / "reproduction.txt").write_text("\n".join(sentences) + "\n", "utf-8")
-            print("", *sentences, f"in {directory}: reproduction.txt", sep="\n")
+            with beside(error):
+                sentences = reproduction.report(reproduction.Row(**self.row), directory, paper)
+                (directory / "reproduction.txt").write_text("\n".join(sentences) + "\n", "utf-8")
+                print("", *sentences, f"in {directory}: reproduction.txt", sep="\n")
 
         at_end.push(end)
 

@@ -21,13 +21,19 @@ from train import train
 JUDGED_BY_VALIDATION = ("data.validation_split=0.1", "trainer.watch=validation")
 
 
+def at_least_one(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number from 1")
+    return int(text)
+
+
 def main():
     streams.prepare()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("start", help="the experiment that it begins with")
     parser.add_argument("end", help="the one that it ends with")
     parser.add_argument("overrides", nargs="*", help="what holds for all, as train.py takes it")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each recipe")
+    parser.add_argument("--seeds", type=at_least_one, default=3, help="runs of each recipe")
     parser.add_argument("--output", type=Path, help="where all goes; by default walks/START-END")
     options = parser.parse_intermixed_args()
     output = options.output or Path("walks", f"{options.start}-{options.end}")
@@ -36,6 +42,7 @@ def main():
     def walk():
         """Write the recipes as experiments, and train them in one sweep."""
         from resnet.cli.recipes import differing, have_one_strategy, mixture, recipe, write
+        from resnet.report.telling import beside
         from resnet.report.walk import Walk, report, settings
 
         conf, overrides = Path(__file__).with_name("conf"), [*JUDGED_BY_VALIDATION, *sys.argv[1:]]
@@ -62,7 +69,8 @@ def main():
 
         def finish(error, *_):
             if not error or issubclass(error, Exception):  # it was not interrupted
-                report(Walk(options.start, options.end, changes, output), output)
+                with beside(error):
+                    report(Walk(options.start, options.end, changes, output), output)
 
         at_end.push(finish)
         train()

@@ -40,12 +40,20 @@ def write(directory, accuracies, status="finished", seed=1, model=V1, watched="v
 
 
 def predictions(directory, right, split="test", index=None):
-    """A file of predictions; `right` `(N,)` says which images, in the order of `index`, were told rightly."""
+    """A file of predictions; `right` `(N,)` says which images, in the order of `index`, were told rightly.
+
+    Beside it lies which pictures these are.
+    """
     index = np.arange(len(right), dtype=np.int32) if index is None else index
     label = (index % 10).astype(np.int32)
     logits = np.eye(10, dtype=np.float16)[(label + ~np.asarray(right, bool)) % 10]
     arrays = {"index": index, "label": label, "logits": logits}
     np.savez(directory / "predictions.npz", **{f"{split}_{name}": array for name, array in arrays.items()})
+    pictures(directory, range(index.max() + 1), split)
+
+
+def pictures(directory, hashes, split="test"):
+    np.savez(directory / "split.npz", **{split: np.array(hashes, np.uint64)})
 
 
 def compared(*directories, **options):
@@ -213,7 +221,11 @@ def test_networks_of_single_seeds_are_compared_image_by_image(tmp_path):
             lambda a, b: predictions(b, [True] * 40, "validation", np.arange(5, 45)),
             "validation images differ",
         ),
-        (lambda a, b: (b / "predictions.npz").write_bytes(b"PK"), "{b}/predictions.npz cannot be used"),
+        (lambda a, b: (b / "predictions.npz").write_bytes(b"PK"), "{b}/predictions.npz cannot be read"),
+        (
+            lambda a, b: (b / "split.npz").unlink(),
+            "one seed each, and {b}/split.npz is not there; give more seeds",
+        ),
         (lambda a, b: write(b / "more", [0.8], seed=2, model=V2), "it takes two seeds of each"),
     ],
 )
@@ -234,6 +246,89 @@ def test_no_verdict_over_different_data(tmp_path):
     assert compared(tmp_path).verdicts == [
         "A (data cifar10) and B (data cifar100): no verdict, their data differ"
     ]
+
+
+FOLDER = DATA | {"_target_": "resnet.data.image_folder", "dir": "photos", "image_size": 32, "test_split": 0.2}
+
+
+def judged(top, name, data, hashes=None, depth=20, **options):
+    """Three seeds of these data; `hashes` of a seed are those of its validation and test pictures."""
+    seeds(top, name, [0.80, 0.83, 0.87] if name == "a" else [0.70, 0.72, 0.75], depth, data=data, **options)
+    for seed in range(3 if hashes else 0):
+        np.savez(top / f"{name}{seed}" / "split.npz", validation=hashes(seed), test=hashes(seed) + 50)
+
+
+@pytest.mark.parametrize(
+    ("option", "watched", "why"),
+    [
+        ({"dir": "photos2"}, "validation", "their data.dir differ"),
+        ({"dir": "photos2"}, "test", "their data.dir differ"),
+        ({"dir": "photos2", "test_split": 0.3}, "test", "their data.dir and data.test_split differ"),
+        ({"classes": ["cat", "dog"]}, "test", "their data.classes differ"),
+        ({"test_size": 20}, "test", "their data.test_size differ"),
+        ({"validation_split": 0.2}, "validation", "their data.validation_split differ"),
+        ({"seed": 0}, "test", "their data.seed differ"),
+        ({"own_option": 1}, "test", "their data.own_option differ"),
+    ],
+)
+def test_no_verdict_between_seeds_that_other_pictures_judged(option, watched, why, tmp_path):
+    judged(tmp_path, "a", FOLDER, watched=watched)
+    judged(tmp_path, "b", FOLDER | option, watched=watched)
+    (sentence,) = compared(tmp_path).verdicts
+    assert sentence.endswith(f": no verdict, {why}")
+
+
+@pytest.mark.parametrize("watched", ["validation", "test"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"normalization": "channel"},
+        {"train_size": 40},
+        {"label_noise": 0.2},
+        {"balance": True},
+        {"memory": "streamed", "shards": "elsewhere"},
+        {"image_size": 64},
+    ],
+)
+def test_what_decides_only_how_a_network_trains_is_what_verdicts_are_for(option, watched, tmp_path):
+    judged(tmp_path, "a", FOLDER, watched=watched)
+    judged(tmp_path, "b", FOLDER | option, watched=watched)
+    (sentence,) = compared(tmp_path).verdicts
+    assert "is better than" in sentence and "paired t, 3 seeds" in sentence
+
+
+def test_less_to_train_on_is_less_to_cut_validation_images_from(tmp_path):
+    """Others at each seed, so that their draw is part of the spread; not where one draw is for all seeds."""
+    judged(tmp_path, "a", FOLDER, lambda seed: np.arange(20) + seed)
+    judged(tmp_path, "b", FOLDER | {"train_size": 40}, lambda seed: np.arange(4) + seed)
+    assert "is better than" in compared(tmp_path).verdicts[0]
+    one = FOLDER | {"seed": 0}
+    judged(tmp_path / "one", "a", one)
+    judged(tmp_path / "one", "b", one | {"train_size": 40})
+    assert compared(tmp_path / "one").verdicts[0].endswith("no verdict, their data.train_size differ")
+    judged(tmp_path / "test", "a", one, watched="test")
+    judged(tmp_path / "test", "b", one | {"train_size": 40}, watched="test")
+    assert "is better than" in compared(tmp_path / "test").verdicts[0]
+
+
+def test_what_the_runs_know_of_their_pictures_goes_before_where_these_lay(tmp_path):
+    judged(tmp_path, "a", FOLDER, lambda seed: np.arange(20) + seed)
+    judged(tmp_path, "b", FOLDER | {"dir": "/elsewhere/photos"}, lambda seed: np.arange(20)[::-1] + seed)
+    assert "is better than" in compared(tmp_path).verdicts[0]
+    judged(tmp_path / "changed", "a", FOLDER, lambda seed: np.arange(20) + seed)
+    judged(tmp_path / "changed", "b", FOLDER, lambda seed: np.arange(21) + seed, depth=32)
+    why = "no verdict, their validation images differ, as split.npz shows"
+    assert compared(tmp_path / "changed").verdicts[0].endswith(why)
+
+
+def test_no_verdict_image_by_image_where_each_seed_drew_its_own_test(tmp_path):
+    """Of a folder sorted by class the labels of both are the same."""
+    for seed, name in enumerate("ab"):
+        write(tmp_path / name, [0.9], watched="test", data=FOLDER, seed=seed, model=V1 | {"depth": 20 + seed})
+        predictions(tmp_path / name, [True] * 20 + [bool(seed)] * 20)
+        pictures(tmp_path / name, np.arange(40) + 39 * seed)
+    (sentence,) = compared(tmp_path).verdicts
+    assert sentence.endswith("no verdict, one seed each, and their test images differ; give more seeds")
 
 
 def test_long_labels_stay_out_of_the_sentences(tmp_path):
@@ -277,3 +372,25 @@ def test_no_run(tmp_path):
     assert done.returncode == 1
     assert "outputs: there is no run" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_directory_without_a_run_is_named_and_nothing_is_written(tmp_path):
+    write(tmp_path / "a", [0.9])
+    (tmp_path / "empty").mkdir()
+    done = start("a", "typo", "empty", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("typo, empty: there is no run; expected")
+    assert len(done.stderr.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "empty"]
+
+
+def test_what_cannot_be_written_ends_in_a_line_and_stays_what_it_was(tmp_path):
+    write(tmp_path / "a", [0.9])
+    (tmp_path / "notes.txt").write_text("mine")
+    done = start("a", "--output", "notes.txt", cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "--output notes.txt is a file; expected a directory" in done.stderr
+    done = start("a", "--output", "notes.txt/here", cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "notes.txt/here cannot be written" in done.stderr
+    assert (tmp_path / "notes.txt").read_text() == "mine"

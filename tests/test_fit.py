@@ -28,12 +28,19 @@ from tests.test_trainer import small_digits
 
 
 def fit(
-    directory=None, dataset=None, callbacks=None, seed=3, optimizer=None, changes_allowed=False, **options
+    directory=None,
+    dataset=None,
+    callbacks=None,
+    seed=3,
+    optimizer=None,
+    model=None,
+    changes_allowed=False,
+    **options,
 ):
     """A few epochs of a small network, in a run directory or without."""
     keras.utils.set_random_seed(3)
     dataset = dataset or small_digits(0.2)
-    model = resnet_v1(dataset.image_shape, dataset.num_classes, depth=8)
+    model = model or resnet_v1(dataset.image_shape, dataset.num_classes, depth=8)
     optimizer = optimizer or keras.optimizers.SGD(0.05, momentum=0.9)
     options = {"epochs": 3, "batch_size": 40, "augmentation": shift_flip(), **options}
     if directory is None:

@@ -235,9 +235,9 @@ def test_a_teacher_is_learned_from_without_a_right_label(teacher, augment):
 def test_a_teacher_must_fit(teacher, tmp_path):
     directory, _ = teacher
     dataset = some_digits()
-    small = Split(dataset.train.images[:, ::2, ::2], dataset.train.labels)
+    small = {name: Split(part.images[:, ::2, ::2], part.labels) for name, part in dataset.parts.items()}
     cases = [
-        (directory, dataclasses.replace(dataset, train=small), "data: images of 16x16x3, .* on 32x32x3"),
+        (directory, dataclasses.replace(dataset, **small), "data: images of 16x16x3, .* on 32x32x3"),
         (directory, dataclasses.replace(dataset, class_names=list("abcdefghij")), "data: the classes are a"),
         (tmp_path, dataset, "there is no run"),
     ]

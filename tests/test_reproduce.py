@@ -11,16 +11,18 @@ from hydra.utils import instantiate
 import resnet
 from resnet.cli.check import check
 from resnet.data import cifar, cifar10, digits
+from resnet.errors import UserError
 from resnet.models import resnet_v1
 from resnet.report.reproduction import Row, departures, report
 from resnet.run.run import Run
 from tests.entry_point import ROOT, TINY, result, run
-from tests.test_compare import write
+from tests.test_compare import V1, write
 from tests.test_data import CIFAR10_LABELS, OPTIONS, write_official_layout
 
 ROWS = sorted(path.stem for path in (ROOT / "conf" / "paper").glob("*.yaml"))
 # Millions of weights, those of batch norm not counted: He et al. 2015, table 6; He et al. 2016, table 4.
 PARAMETERS = {20: 0.27, 32: 0.46, 44: 0.66, 56: 0.85, 110: 1.7, 164: 1.7, 1001: 10.2}
+NAME = "he2015_resnet20"
 ROW = Row("a paper, table 1", published=0.91, computed="one run", margin=0.005)
 
 
@@ -73,13 +75,17 @@ def test_a_run_says_whether_its_data_are_the_original(tmp_path, monkeypatch):
     assert trained(digits(**OPTIONS), tmp_path / "digits") is None
 
 
-def seeds(top, *accuracies, original=True, **options):
-    """Runs of these test accuracies."""
+TOLD = ("paper=he2015_resnet20", "data.dir=cifar")
+
+
+def seeds(top, *accuracies, original=True, told=TOLD, **options):
+    """Runs of these test accuracies, which were told what `told` says."""
     for seed, accuracy in enumerate(accuracies):
         directory = top / f"seed_{seed}"
         write(directory, [accuracy + 0.01], seed=seed, **options)
         found = result(directory) | {"original_data": original}
         (directory / "result.json").write_text(json.dumps(found))
+        (directory / ".hydra" / "overrides.yaml").write_text(json.dumps([*told, f"seed={seed}"]))
     return top
 
 
@@ -93,7 +99,7 @@ def seeds(top, *accuracies, original=True, **options):
     ],
 )
 def test_the_papers_figure_is_met_or_not_or_undecided(accuracies, word, tmp_path):
-    source, finding = report(ROW, seeds(tmp_path, *accuracies))
+    source, finding = report(ROW, seeds(tmp_path, *accuracies), NAME)
     assert source == "a paper, table 1, one run"
     assert finding.startswith(word)
     assert "the published 91.00% ± 0.50 points" in finding
@@ -102,24 +108,46 @@ def test_the_papers_figure_is_met_or_not_or_undecided(accuracies, word, tmp_path
 def test_of_other_data_or_another_recipe_nothing_is_said_of_the_paper(tmp_path):
     """By hand: 90.00 ± 4.303 * 0.1 / sqrt(3)."""
     top = seeds(tmp_path / "copy", 0.900, 0.901, 0.899, original=False)
-    first, second = report(ROW, top)
+    first, second = report(ROW, top, NAME)
     assert first == "nothing is said of a paper, table 1: the data are not the original files"
     assert second.startswith("test accuracy 90.00% of 3 seeds, 95% interval 89.75% to 90.25%; to be compared")
-    top = seeds(tmp_path / "other", 0.91, 0.91)
-    first, second = report(ROW, top, ["trainer.epochs=3"])
+    top = seeds(tmp_path / "other", 0.91, 0.91, told=[*TOLD, "trainer.epochs=3"])
+    first, second = report(ROW, top, NAME)
     assert first == "nothing is said of a paper, table 1: the recipe is another: trainer.epochs=3"
     assert "published" not in second
+    first, _ = report(ROW, top, "he2015_resnet110")
+    assert first.endswith("the recipe is another: paper=he2015_resnet20, trainer.epochs=3")
+    (top / "seed_0" / ".hydra" / "overrides.yaml").unlink()
+    assert report(ROW, top, NAME)[0].endswith("; not all runs record how they were started")
+
+
+def test_runs_of_different_recipes_are_not_taken_together(tmp_path):
+    """Where they lay and how many threads they had makes no other recipe."""
+    top = seeds(tmp_path, 0.91, 0.91, threads=1)
+    write(top / "seed_2", [0.92], seed=2, threads=2)
+    assert "of 3 seeds" in report(ROW, top, NAME)[-1]
+    write(top / "seed_3", [0.2], seed=3, model=V1 | {"depth": 8}, status="interrupted")
+    assert "of 3 seeds" in report(ROW, top, NAME)[-2]
+    write(top / "seed_4", [0.92], seed=4, model=V1 | {"depth": 14}, loss={"_target_": "a.focal"})
+    with pytest.raises(UserError) as raised:
+        report(ROW, top, NAME)
+    assert str(raised.value).splitlines()[0] == (
+        f"{top / 'seed_0'} and {top / 'seed_4'} are of different recipes: "
+        "model.depth is 20 and 14; loss is absent and focal"
+    )
 
 
 def test_what_is_not_finished_is_named_and_does_not_count(tmp_path):
     top = seeds(tmp_path, 0.91, 0.91)
     write(top / "seed_2", [0.2], seed=2, status="interrupted")
-    *_, finding, note = report(ROW, top)
+    *_, finding, note = report(ROW, top, NAME)
     assert "of 2 seeds" in finding
     assert note == f"{top / 'seed_2'} is left out: interrupted after 1 epoch"
     alone = tmp_path / "alone"
     write(alone / "seed_0", [0.2], status="running")
-    assert report(ROW, alone)[0] == f"a paper, table 1: nothing can be said, no run in {alone} is finished"
+    assert (
+        report(ROW, alone, NAME)[0] == f"a paper, table 1: nothing can be said, no run in {alone} is finished"
+    )
 
 
 def test_where_and_how_often_it_runs_is_no_other_recipe():
@@ -131,7 +159,8 @@ def test_where_and_how_often_it_runs_is_no_other_recipe():
         "callbacks.receipt.first_steps=9",
     ]
     other = ["model.depth=32", "++data.train_size=100", "~callbacksx", "data=cifar100", "experiment=paper_v2"]
-    assert departures([*same, *other]) == other
+    assert departures([*same, *other], NAME) == other
+    assert departures(same, "he2015_resnet32") == ["paper=he2015_resnet20"]
 
 
 @pytest.mark.slow
@@ -147,6 +176,24 @@ def test_started_again_it_goes_on_and_adds_seeds(tmp_path):
     assert f"{Path('reproductions', 'he2015_resnet20', 'seed_1')} is finished" in done.stdout
     assert "of 3 seeds" in (top / "reproduction.txt").read_text()
     assert before == {seed: (top / seed / "result.json").read_bytes() for seed in before}
+
+
+@pytest.mark.slow
+def test_it_says_nothing_of_two_recipes_in_one_directory(tmp_path):
+    row = ("paper=he2015_resnet20", *TINY, "trainer.batch_size=20", "hydra.sweep.dir=rep")
+    assert run("reproduce.py", *row, "seed=0", "trainer.max_steps=2", cwd=tmp_path).returncode == 0
+    before = (tmp_path / "rep" / "reproduction.txt").read_text()
+    why = "rep/seed_0 and rep/seed_1 are of different recipes: trainer.max_steps is 2 and 3"
+    done = run("reproduce.py", *row, "seed=1", "trainer.max_steps=3", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"{why}; move away what does not belong there, or give another directory"
+    ]
+    assert "2 seeds" not in done.stdout
+    done = run("reproduce.py", *row, "seed=0", "trainer.max_steps=3", cwd=tmp_path)
+    assert done.returncode == 1
+    assert why in done.stderr and "trainer.max_steps=3, it was 2" in done.stderr.splitlines()[-1]
+    assert (tmp_path / "rep" / "reproduction.txt").read_text() == before
 
 
 def test_a_row_must_be_named(tmp_path):

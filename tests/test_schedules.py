@@ -6,8 +6,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from resnet.errors import UserError
 from resnet.training.rate import Rate
-from resnet.training.schedules import Cosine, OneCycle, Plateau, Steps, Warmup
+from resnet.training.schedules import Constant, Cosine, OneCycle, Plateau, Steps, Warmup
 
 SEED = Steps([80, 120, 160, 180], [0.1, 0.01, 0.001, 0.0005])
 
@@ -114,10 +115,31 @@ def test_what_a_callback_assigns_is_a_factor_that_stays():
     rate.honour()
     assert rate(0)["callback_factor"] == pytest.approx(0.25)
     assert rate(80)["learning_rate"] == pytest.approx(0.1 * 5e-4)
-    optimizer.learning_rate.assign(1e-5)
-    rate.stepped(1e-5)
+    optimizer.learning_rate.assign(rate(80)["learning_rate"])
+    rate.stepped(80)
     rate.honour()
     assert rate(0)["callback_factor"] == pytest.approx(0.25)
+    rate.give_back()
+    assert float(optimizer.learning_rate) == pytest.approx(1e-3)
+
+
+def test_a_callback_may_begin_at_a_rate_of_zero():
+    optimizer = keras.optimizers.SGD(0.1)
+    rate = Rate(optimizer, Constant())
+    for wanted in (0.0, 0.0, 0.05):
+        rate.assign(0)
+        optimizer.learning_rate.assign(wanted)
+        rate.honour()
+        assert rate(0)["learning_rate"] == pytest.approx(wanted)
+
+
+def test_a_callback_cannot_raise_what_the_schedule_has_at_zero():
+    optimizer = keras.optimizers.SGD(0.1)
+    rate = Rate(optimizer, lambda epoch: 0.0)
+    rate.assign(0)
+    optimizer.learning_rate.assign(0.05)
+    with pytest.raises(UserError, match="learning rate to 0.05 where .* 0\ngive schedule=constant"):
+        rate.honour()
 
 
 def test_cooldown_waits():

@@ -6,6 +6,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from resnet.cli.recipes import differing, mixture, recipe, write
+from resnet.errors import UserError
 from resnet.report import figures
 from resnet.report.walk import Gain, Walk, report, settings
 from tests.entry_point import ROOT, TINY, result, run
@@ -69,11 +70,13 @@ OWN = {  # of each recipe on top of that
 }
 
 
-def write_walk(top, leave_out=()):
+def write_walk(top, leave_out=(), **options):
+    nodes = {setting.name: setting.nodes for setting in settings("old", "new", CHANGES)}
     for name, (mean, own) in OWN.items():
+        recipe = {change: {"named": change in nodes[name]} for change in CHANGES} | options
         for seed, accuracy in enumerate(mean + NOISE + own):
             if (name, seed) not in leave_out:
-                write_run(top / name / f"seed_{seed}", [float(accuracy)], seed=seed, loss={"named": name})
+                write_run(top / name / f"seed_{seed}", [float(accuracy)], seed=seed, **recipe)
 
 
 def test_what_a_change_adds_and_what_the_end_lacks_without_it(tmp_path):
@@ -108,6 +111,24 @@ def test_a_walk_that_is_not_done_says_what_is_missing(tmp_path):
     assert len(walk.verdicts) == 2
     assert walk.table()[1][3][2:] == ["–", "–", "loss", "–", "85.00% ± 0.62", "–"]
     assert any("3_new/seed_0 is left out: interrupted" in note for note in walk.notes)
+
+
+@pytest.mark.parametrize(
+    ("place", "other"), [("1_model/seed_0", "1_model"), ("without_model/seed_0", "3_new")]
+)
+def test_runs_of_an_earlier_walk_with_other_options_are_not_taken_for_its_own(place, other, tmp_path):
+    """Beside others of the same recipe; and alone, beside the recipe without the change."""
+    left_out = ("without_model", 0), ("without_model", 1), ("without_model", 2), ("1_model", 0)
+    write_walk(tmp_path, left_out, trainer={"epochs": 2})
+    model = {
+        change: {"named": change in ("model" if place[0] == "1" else "optimizer, loss")} for change in CHANGES
+    }
+    write_run(tmp_path / place, [0.6], seed=0, trainer={"epochs": 1}, threads=2, **model)
+    with pytest.raises(UserError) as raised:
+        Walk("old", "new", CHANGES, tmp_path)
+    text = str(raised.value)
+    assert str(tmp_path / place) in text and str(tmp_path / other) in text
+    assert text.splitlines()[0].endswith(("trainer.epochs is 2 and 1", "trainer.epochs is 1 and 2"))
 
 
 def test_a_walk_leaves_a_table_and_a_picture(tmp_path, capsys):
@@ -148,6 +169,14 @@ def test_what_cannot_be_is_refused_in_two_lines(arguments, words, tmp_path):
     assert done.returncode == 1
     assert words in done.stderr
     assert len(done.stderr.splitlines()) <= 2, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("seeds", ["0", "-1", "two"])
+def test_a_walk_has_a_seed_at_least(seeds, tmp_path):
+    done = run("walk.py", "demo", "seed", "--seeds", seeds, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"argument --seeds: {seeds}: expected a whole number from 1" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

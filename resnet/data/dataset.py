@@ -52,9 +52,7 @@ class Split(Labelled):
                 "a source gives uint8 (N, H, W, C) and one label per image"
             )
         if labels.dtype.kind not in "iu":
-            raise UserError(
-                f"data: labels are {labels.dtype}; a source gives integers, the numbers of classes"
-            )
+            raise UserError(f"data: labels are {labels.dtype}; a source gives integers, those of classes")
         object.__setattr__(self, "labels", np.ascontiguousarray(labels, np.int32))
 
     @cached_property

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from resnet.augmentation.transform import Batch, Transform, none
 from resnet.data.normalization import Normalization, standardize
+from resnet.errors import UserError
 
 if TYPE_CHECKING:
     from resnet.augmentation.crop import Crop
@@ -79,11 +80,14 @@ class Preprocessing:
         epoch: tf.Tensor,
         replica: tf.Tensor | int = 0,
     ) -> Batch:
-        """As `training`, before the images are standardised: `pixels` makes them pictures again."""
+        """As `training`, before the images are standardised: `pixels` makes them pictures again.
+
+        Raises UserError where the augmentation gives what is no Batch of such images.
+        """
         scaled = self.normalization.scale(tf.cast(images, tf.float32))
         batch = Batch(scaled, self.targets(labels), indices, epoch, self.normalization)
         seed = tf.random.experimental.stateless_fold_in(tf.stack([self.seed, step]), replica)
-        return self.augment(batch, seed)
+        return _alike(self.augment(batch, seed), batch)
 
     def pixels(self, images: tf.Tensor) -> tf.Tensor:
         """Images of `augmented`, as uint8."""
@@ -110,3 +114,25 @@ class Preprocessing:
     def load(cls, path: Path) -> Preprocessing:
         """The Preprocessing of a finished run, for inference."""
         return cls(Normalization.load(path))
+
+
+def _alike(found, batch):
+    """What an augmentation made of a Batch, which must be of the same kind and size."""
+    gives, expected = _kind(found), _kind(batch)
+    if gives != expected:
+        raise UserError(f"augmentation: it gives {gives}; expected {expected}")
+    same = [
+        tf.debugging.assert_equal(
+            tf.shape(part)[0], batch.size, "augmentation: it gives another number of images"
+        )
+        for part in (found.images, found.labels)
+    ]
+    with tf.control_dependencies(same):
+        return found._replace(images=tf.identity(found.images))
+
+
+def _kind(batch):
+    if not isinstance(batch, Batch):
+        return type(batch).__name__
+    parts = (("images", batch.images), ("labels", batch.labels))
+    return ", ".join(f"{name} {part.dtype.name} {(None, *part.shape[1:])}" for name, part in parts)

@@ -1,4 +1,4 @@
-"""Keras' graph of a functional model, and what its optimizers keep of each variable.
+"""Keras' layers and their graph, and what its optimizers keep of each variable.
 
 Published are only methods that read a whole graph, or that update a variable as Keras would.
 """
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 def producer(tensor: keras.KerasTensor) -> keras.Layer:
     """The layer that gives a symbolic tensor: to walk back from a sum tells a branch from its shortcut."""
     return tensor._keras_history.operation
+
+
+def all_layers(layer: keras.Layer) -> list[keras.Layer]:
+    """Every layer inside a layer or model, at any depth; of a looped stage those of its one block."""
+    return layer._flatten_layers(include_self=False)
+
+
+def direction(metric: keras.metrics.Metric | None) -> str | None:
+    """`up` where more is better, `down` where less is; None where the metric does not say."""
+    return getattr(metric, "_direction", None)
 
 
 def number(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> int:

@@ -9,7 +9,8 @@ import keras
 import tensorflow as tf
 
 from resnet.errors import UserError
-from resnet.models.repeat import Repeat, with_looped
+from resnet.internals.keras import all_layers
+from resnet.models.repeat import Repeat
 
 COLLECTIVE_GROUP = 2**30  # far from the keys that tf.distribute counts up from 1
 COLLECTIVES = itertools.count(0, 2)  # the same in all workers, which build the same networks
@@ -90,7 +91,7 @@ def synchronize(model: keras.Model) -> None:
     two devices run one after the other, so that the first would wait for ever.
     """
     devices = tf.distribute.get_strategy().extended.worker_devices
-    if len(devices) > 1 and any(isinstance(layer, Repeat) for layer in model.layers):
+    if len(devices) > 1 and any(isinstance(layer, Repeat) for layer in all_layers(model)):
         raise UserError(
             f"trainer.synchronize_batch_norm=true on the {len(devices)} devices of one process "
             "needs model.stage=unrolled"
@@ -101,10 +102,8 @@ def synchronize(model: keras.Model) -> None:
 
 
 def batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """Every batch normalisation of `model`, those of looped stages among them: one for all of its blocks."""
-    return [
-        layer for layer in with_looped(model.layers) if isinstance(layer, keras.layers.BatchNormalization)
-    ]
+    """Every batch normalisation in `model`, also in models and layers in it; of a loop that of its block."""
+    return [layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def _replicas():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import keras
 import tensorflow as tf
 
+from resnet.internals.keras import all_layers
 from resnet.models.repeat import Repeat
 
 if TYPE_CHECKING:
@@ -31,8 +32,14 @@ def multiply_adds(model: keras.Model) -> int:
     )
 
 
-def training_flops(model: keras.Model) -> int:
-    """Operations of a training step for one image, where a multiplication and an addition are two."""
+def training_flops(model: keras.Model) -> int | None:
+    """Operations of a training step for one image, where a multiplication and an addition are two.
+
+    None for a network whose layers are not all in sight, as in a layer or model that is a class of its own.
+    """
+    counted = {id(layer) for layer, _ in _counted(model.layers)}
+    if any(isinstance(layer, COUNTED) and id(layer) not in counted for layer in all_layers(model)):
+        return None
     return 2 * PASSES * multiply_adds(model)
 
 
@@ -69,7 +76,9 @@ def _counted(layers: Sequence[keras.Layer], times: int = 1) -> Iterator[tuple[ke
     for layer in layers:
         if isinstance(layer, Repeat):
             yield from _counted(layer.block.layers, times * layer.repeats)
-        elif isinstance(layer, COUNTED):
+        elif isinstance(layer, keras.Model):
+            yield from _counted(layer.layers, times)
+        elif isinstance(layer, COUNTED) and hasattr(layer, "output"):  # not in a graph that is in sight
             yield layer, times
 
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from resnet.report import statistics
-from resnet.report.runs import Group, Run
+from resnet.report.judged import require_same_pictures
+from resnet.report.runs import Group, Run, differing
 from resnet.report.statistics import NoVerdict
 from resnet.report.telling import NOTHING, centre, interval, span, words
 
@@ -170,11 +171,10 @@ def verdicts(pairs: Sequence[tuple[Group, Group]], metric: str) -> dict[tuple[Gr
 
 def _test(first, second, metric):
     """The Difference of two groups. Raises NoVerdict where there is nothing to judge by."""
-    if first.runs[0].config.get("data") != second.runs[0].config.get("data"):
-        raise NoVerdict("their data differ")
+    split = metric.partition("/")[0]
+    require_same_pictures(first, second, split)
     if not len(first.finished) == len(second.finished) == 1:
         return statistics.difference(first.values(metric), second.values(metric))
-    split = metric.partition("/")[0]
     found = [group.finished[0].outcomes.get(split) for group in (first, second)]
     if None in found:
         raise NoVerdict(f"one seed each, and predictions.npz has no {split} images; give more seeds")
@@ -188,21 +188,6 @@ def letters() -> Iterator[str]:
     """A to Z, then AA, AB and so on."""
     for length in range(1, 4):
         yield from map("".join, product(string.ascii_uppercase, repeat=length))
-
-
-def differing(runs: Sequence[Run]) -> list[str]:
-    """Keys of the configurations whose values differ.
-
-    A key that some runs lack counts unless another choice at a node above it explains that.
-    """
-    keys = dict.fromkeys(key for run in runs for key in run.config)
-    values = {key: {str(run.config[key]) for run in runs if key in run.config} for key in keys}
-    several = {key for key in keys if len(values[key]) > 1}
-    for key in keys:
-        above = {key.rsplit(".", n)[0] for n in range(1, key.count(".") + 1)}
-        if any(key not in run.config for run in runs) and not above & several:
-            several.add(key)
-    return [key for key in keys if key in several]
 
 
 def short(keys: Sequence[str]) -> list[str]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from resnet.report import statistics
-from resnet.report.runs import Group, read
+from resnet.report.runs import NEUTRAL, one_recipe, read, within
 from resnet.run.directory import RunDirectory
 
 METRIC = "test/accuracy"
-# What may be told otherwise without making another recipe of it.
-NEUTRAL = ("paper", "seed", "data.dir", "threads", "changes", "callbacks", "trainer.deterministic")
 
 
 @dataclass(frozen=True)
@@ -32,25 +30,31 @@ class Row:
     margin: float
 
 
-def departures(overrides: Iterable[str]) -> list[str]:
-    """Those of a command's overrides that make another recipe of a row's."""
-    keys = {override: override.lstrip("+~").partition("=")[0].partition("@")[0] for override in overrides}
-    return [text for text, key in keys.items() if not any(f"{key}.".startswith(f"{n}.") for n in NEUTRAL)]
+def departures(overrides: Iterable[str], paper: str) -> list[str]:
+    """Those of a command's overrides that make another recipe of that of the row `paper`."""
+    keys = {text: text.lstrip("+~").partition("=")[0].partition("@")[0] for text in overrides}
+    return [text for text, key in keys.items() if text != f"paper={paper}" and not within(key, NEUTRAL)]
 
 
-def report(row: Row, directory: Path, changed: Sequence[str] = ()) -> list[str]:
-    """The finding of the runs below `directory` in sentences; `changed` is what makes theirs another recipe.
+def report(row: Row, directory: Path, paper: str) -> list[str]:
+    """The finding of the runs below `directory` in sentences; `paper` is what the row is called.
 
-    Of the paper it speaks only where recipe and data are the paper's.
+    Of the paper it speaks only where data and recipe, of which each run records how it was told, are the
+    paper's. Raises UserError where the finished runs are not of one recipe.
     """
     runs, notes = read([directory])
-    group = Group(runs)
+    group = one_recipe(runs)
     notes += [f"{run.directory} is left out: {run.why_left_out}" for run in runs if not run.finished]
     values = list(group.values(METRIC).values()) if group.finished else []
     if not values:
         return [f"{row.source}: nothing can be said, no run in {directory} is finished", *notes]
+    files = [RunDirectory(run.directory) for run in group.finished]
+    overrides = [run.overrides() for run in files]
+    changed = departures(dict.fromkeys(text for own in overrides for text in own or []), paper)
     why = [f"the recipe is another: {', '.join(changed)}"] if changed else []
-    if not all(RunDirectory(run.directory).result().get("original_data") for run in group.finished):
+    if None in overrides:
+        why.append("not all runs record how they were started")
+    if not all(run.result().get("original_data") for run in files):
         why.append("the data are not the original files")
     if not why:
         found = statistics.reproduction(values, row.published, row.margin)

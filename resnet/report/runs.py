@@ -6,7 +6,7 @@ Only finished runs count; every other one says why it does not.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,15 +14,18 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from resnet.errors import UserError
-from resnet.files import UNREADABLE
+from resnet.files import UNREADABLE, read_arrays
 from resnet.report import statistics
 from resnet.report.statistics import NoVerdict
+from resnet.run.changes import told
 from resnet.run.directory import RunDirectory, flat
 from resnet.run.epoch_record import SPLITS
 
 Draw: TypeAlias = int | tuple[int, int]  # a seed, or a seed and a fold
 PARTS = ("index", "label", "logits")  # of each split, in predictions.npz
 LONG = 40  # characters of a label that would drown the sentence it stands in
+# What may be told otherwise without making another recipe of it.
+NEUTRAL = ("seed", "data.dir", "threads", "changes", "callbacks", "trainer.deterministic")
 
 
 class Run:
@@ -64,28 +67,49 @@ class Run:
         return f"{state}: {self.error.splitlines()[0]}" if self.error else state
 
     @cached_property
-    def outcomes(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """By split: the indices of its images, rising, their labels, and which were classified correctly.
+    def pictures(self) -> dict[str, np.ndarray]:
+        """By split that is judged: the hashes of its pictures, uint64 `(N,)`, from split.npz.
 
-        All `(N,)`. From predictions.npz, which holds `test_index` int32 `(N,)`, `test_label` int32 `(N,)` and
-        `test_logits` float16 `(N, K)`, and the same of `validation`. Raises NoVerdict if it does not.
+        Empty where that is not there. Raises NoVerdict if it cannot be read.
         """
-        path = RunDirectory(self.directory).predictions
+        path = RunDirectory(self.directory).split
+        found = _arrays(path) if path.exists() else {}
+        return {name: hashes for name, hashes in found.items() if name != "train"}
+
+    @cached_property
+    def outcomes(self) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """By split: the hashes of its pictures, their labels, and which were classified correctly.
+
+        All `(N,)`, in the order of the data. From predictions.npz, which holds `test_index` int32 `(N,)`,
+        `test_label` int32 `(N,)` and `test_logits` float16 `(N, K)`, and the same of `validation`. Raises
+        NoVerdict if it does not, and where split.npz does not say which pictures these are.
+        """
+        files = RunDirectory(self.directory)
+        for path in (files.predictions, files.split):
+            if not path.exists():
+                raise NoVerdict(f"one seed each, and {path} is not there; give more seeds")
+        arrays = _arrays(files.predictions)
         try:
-            with np.load(path) as file:
-                names = {name.rpartition("_")[0] for name in file}
-                return {name: _outcomes(*(file[f"{name}_{part}"] for part in PARTS)) for name in names}
-        except FileNotFoundError as error:
-            raise NoVerdict(f"one seed each, and {path} is not there; give more seeds") from error
-        except UNREADABLE as error:
-            raise NoVerdict(f"{path} cannot be used: {error}") from error
+            return {
+                name: _outcomes(self.pictures[name], *(arrays[f"{name}_{part}"] for part in PARTS))
+                for name in {name.rpartition("_")[0] for name in arrays}
+            }
+        except (ValueError, LookupError) as error:
+            raise NoVerdict(f"{files.predictions} cannot be used: {error}") from error
 
 
-def _outcomes(index, label, logits):
+def _arrays(path):
+    try:
+        return read_arrays(path)
+    except UserError as error:
+        raise NoVerdict(str(error)) from error
+
+
+def _outcomes(pictures, index, label, logits):
     if not (index.ndim == label.ndim == 1 and index.shape == label.shape == logits.shape[:1]):
         raise ValueError(f"index {index.shape}, label {label.shape}, logits {logits.shape} do not match")
     order = np.argsort(index, kind="stable")
-    return index[order], label[order], (logits.argmax(1) == label)[order]
+    return pictures[index[order]], label[order], (logits.argmax(1) == label)[order]
 
 
 class Group:
@@ -126,14 +150,58 @@ class Group:
         return f"{self.letter} ({self.label})" if len(self.label) <= LONG else self.letter
 
 
+def one_recipe(runs: list[Run], apart: Collection[str] = ()) -> Group:
+    """These runs as a Group.
+
+    Raises UserError, which names them, where finished ones differ in more than their seed, `NEUTRAL` and
+    `apart`, which are keys of the configuration, or nodes.
+    """
+    group = Group(runs)
+    keys = [key for key in differing(group.finished) if not within(key, {*NEUTRAL, *apart})]
+    if not keys:
+        return group
+    values = [{key: str(run.config.get(key, "absent")) for key in keys} for run in group.finished]
+    first, *others = group.finished
+    other = [str(run.directory) for run, own in zip(others, values[1:], strict=True) if own != values[0]]
+    several = [f"{key} is {' and '.join(dict.fromkeys(own[key] for own in values))}" for key in keys]
+    raise UserError(
+        f"{first.directory} and {', '.join(other)} are of different recipes: {told(several)}\n"
+        "move away what does not belong there, or give another directory"
+    )
+
+
+def within(key: str, nodes: Collection[str]) -> bool:
+    """Whether a key of the configuration is one of these nodes, or lies below one."""
+    return any(f"{key}.".startswith(f"{node}.") for node in nodes)
+
+
+def differing(runs: Sequence[Run]) -> list[str]:
+    """Keys of the configurations whose values differ.
+
+    A key that some runs lack counts unless another choice at a node above it explains that.
+    """
+    keys = dict.fromkeys(key for run in runs for key in run.config)
+    values = {key: {str(run.config[key]) for run in runs if key in run.config} for key in keys}
+    several = {key for key in keys if len(values[key]) > 1}
+    for key in keys:
+        above = {key.rsplit(".", n)[0] for n in range(1, key.count(".") + 1)}
+        if any(key not in run.config for run in runs) and not above & several:
+            several.add(key)
+    return [key for key in keys if key in several]
+
+
+def below(top: Path) -> list[Path]:
+    """The directories of runs that are `top` or lie below it."""
+    directories = [path.parent.parent for path in top.rglob(".hydra/config.yaml")]
+    records = ("metrics.csv", "result.json")  # without them it is Hydra's record of some other program
+    return [path for path in directories if any((path / name).exists() for name in records)]
+
+
 def read(directories: Iterable[Path]) -> tuple[list[Run], list[str]]:
     """The runs in and below `directories`, each once, and a text for each that cannot be read."""
-    configs = {path.resolve(): path for top in directories for path in top.rglob(".hydra/config.yaml")}
+    found = {path.resolve(): path for top in directories for path in below(top)}
     runs, unreadable = [], []
-    for path in sorted(configs.values()):
-        directory = path.parent.parent
-        if not any((directory / name).exists() for name in ("metrics.csv", "result.json")):
-            continue  # Hydra's record of some other program
+    for directory in sorted(found.values()):
         try:
             runs.append(Run(directory))
         except UserError as error:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resnet.errors import UserError
+from resnet.files import replace_text, replacing, writing
 from resnet.report import statistics
 from resnet.run.epoch_record import as_text, is_share
 
@@ -43,10 +46,25 @@ def span(counts: Iterable[int]) -> str:
     return str(low) if low == high else f"{low}–{high}"
 
 
+@contextmanager
+def beside(failure: type[BaseException] | None) -> Iterator[None]:
+    """Around what is told after the jobs: a UserError is printed, not raised, before the `failure` of one."""
+    try:
+        yield
+    except UserError as error:
+        if failure is None:
+            raise
+        print(error, file=sys.stderr)
+
+
 def report(comparison: Comparison, output: Path) -> None:
-    """Show a comparison; write its text, its numbers and its picture to the directory `output`."""
+    """Show a comparison; write its text, its numbers and its picture to the directory `output`.
+
+    Raises UserError where that cannot be written.
+    """
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
     show(comparison)
-    output.mkdir(parents=True, exist_ok=True)
     write_markdown(output / "comparison.md", comparison)
     write_csv(output / "comparison.csv", comparison)
     draw(output / "comparison.png", comparison)
@@ -83,13 +101,13 @@ def write_markdown(path: Path, comparison: Comparison | Walk) -> None:
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{CAPTION}\n{comparison.ranking}\n"
     for heading, texts in _blocks(comparison):
         text += f"\n{heading}:\n\n" + "".join(f"- {sentence}\n" for sentence in texts)
-    path.write_text(text, "utf-8")
+    replace_text(path, text)
 
 
 def write_csv(path: Path, comparison: Comparison) -> None:
     """One row per run, with numbers in full."""
     keys = comparison.keys
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["group", "run", *keys, "seed", *comparison.metrics, "epochs", "status"])
         for group in comparison.groups:
@@ -115,4 +133,5 @@ def draw(path: Path, comparison: Comparison) -> None:
         )
         for group in comparison.groups
     ]
-    path.write_bytes(figures.png(figures.compare(groups, comparison.metric)))
+    with replacing(path) as part:
+        part.write_bytes(figures.png(figures.compare(groups, comparison.metric)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resnet.report import comparison, figures, statistics, telling
-from resnet.report.runs import Group, read
+from resnet.report.runs import Group, one_recipe, read
 from resnet.report.telling import NOTHING, centre, interval, words
 
 METRIC = "validation/accuracy"
@@ -57,7 +57,8 @@ class Walk:
     """The runs of a walk as a table, `verdicts` and `notes`, which `telling.show` takes as a Comparison's.
 
     Each change is judged twice: by what it adds on the way, and by what the end lacks without it. These pairs
-    were chosen before any run, and are one family.
+    were chosen before any run, and are one family. Raises UserError where finished runs of a pair differ in
+    more than its change, as those of an earlier walk with other options do.
     """
 
     ranking = "In points, by validation images; the test images choose nothing. * told apart, at 95%."
@@ -66,7 +67,7 @@ class Walk:
         runs, notes = read([directory])
         groups, letters = {}, comparison.letters()
         for setting in settings(start, end, changes):
-            group = Group([run for run in runs if run.directory.parent.name == setting.name])
+            group = one_recipe([run for run in runs if run.directory.parent.name == setting.name])
             group.letter, group.label = next(letters), setting.label
             groups[setting.nodes] = group
             notes += [
@@ -77,6 +78,9 @@ class Walk:
         self.changes, self.start, self.end = changes, self.way[0], self.way[-1]
         self.added = [(after, before) for before, after in itertools.pairwise(self.way)]
         self.lost = [(self.end, group) for group in self.without]
+        for change, *pairs in zip(changes, self.added, self.lost, strict=True):
+            for first, second in pairs:
+                one_recipe([*first.runs, *second.runs], apart=[change])
         told = [pair for pair in dict.fromkeys([*self.added, *self.lost]) if all(map(_is_told, pair))]
         self._found = comparison.verdicts(told, METRIC)
         self.verdicts = [verdict.text for verdict in self._found.values()]

@@ -344,7 +344,7 @@ class Run:
             "images_per_second": rate,
             "training_flops_per_image": flops,
             "matrix_product_flops": product,
-            "share_of_matrix_product": rate and rate * flops / product,
+            "share_of_matrix_product": rate and flops and rate * flops / product,
         }
 
     def _said(self):
@@ -460,8 +460,9 @@ def _reason(error):
 def _speed_text(result):
     if result["images_per_second"] is None:
         return ""
-    share = f"{result['share_of_matrix_product']:.0%} of the matrix product"
-    return f"{result['images_per_second']:,.0f} images/s at {share}, "
+    share = result["share_of_matrix_product"]
+    of_product = "" if share is None else f" at {share:.0%} of the matrix product"
+    return f"{result['images_per_second']:,.0f} images/s{of_product}, "
 
 
 def leave_the_log_to_the_chief() -> None:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 import keras
 
+from resnet.augmentation.transform import Transform
 from resnet.data.dataset import Dataset
 from resnet.errors import UserError
+from resnet.internals.keras import all_layers, direction, number
 from resnet.training.freezing import Freeze
-from resnet.training.steps import averages_weights
+from resnet.training.steps import averages_weights, unscaled
 
 # What Keras' optimizers do on one replica only, and what does it on several.
 ONE_REPLICA = {
@@ -53,9 +55,24 @@ def images(dataset: Dataset, batch_size: int) -> None:
         )
 
 
-def model(model: keras.Model, precision: str) -> None:
-    """It was built in the precision that is in force now."""
-    kinds = {layer.compute_dtype for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
+def augmentation(augmentation: Transform | None) -> None:
+    """It is what follows one shape of function."""
+    if augmentation is not None and not isinstance(augmentation, Transform):
+        raise UserError(
+            f"augmentation: {augmentation!r} is no resnet.augmentation.Transform\n"
+            "make one of a function of a Batch and a seed, or several one with augmentation.in_order"
+        )
+
+
+def model(model: keras.Model, precision: str, dataset: Dataset) -> None:
+    """It takes the images, gives a logit for each class, and was built in the precision in force now."""
+    images, logits = (None, *dataset.image_shape), (None, dataset.num_classes)
+    takes, gives = _shapes(model, images)
+    if len(takes) != 1 or any(have not in (None, one) for have, one in zip(*takes, images, strict=False)):
+        raise UserError(f"the model takes {_listed(takes)}; the data have images {images}")
+    if gives != [logits]:
+        raise UserError(f"the model gives {_listed(gives)}; expected logits {logits}, one for each class")
+    kinds = {layer.compute_dtype for layer in all_layers(model) if isinstance(layer, keras.layers.Conv2D)}
     if kinds and precision not in kinds:
         raise UserError(
             f"the model was built in {min(kinds)}, and the precision was set to {precision} later\n"
@@ -63,8 +80,18 @@ def model(model: keras.Model, precision: str) -> None:
         )
 
 
-def optimizer(optimizer: keras.optimizers.Optimizer, replicas: int, final_weights: str) -> None:
-    """It has a rate that can be multiplied, works on the replicas, and no second rule of final weights."""
+def optimizer(
+    optimizer: keras.optimizers.Optimizer, model: keras.Model, replicas: int, final_weights: str
+) -> None:
+    """It has a rate that can be multiplied, steps this model on the replicas, and has no second rule."""
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise UserError(f"optimizer: {optimizer!r} is no keras.optimizers.Optimizer; build one")
+    optimizer = unscaled(optimizer)
+    try:
+        for variable in model.trainable_variables if optimizer.built else ():
+            number(optimizer, variable)
+    except KeyError as error:
+        raise UserError("the optimizer was built for another model; make a new one") from error
     if isinstance(optimizer.get_config()["learning_rate"], dict):
         raise UserError(
             "optimizer.learning_rate is a schedule of Keras', which the trainer cannot multiply\n"
@@ -102,9 +129,60 @@ def freeze(freeze: Freeze, optimizer: keras.optimizers.Optimizer, minutes: float
         raise UserError("optimizer.use_ema averages frozen weights too; give trainer.final_weights=ema")
 
 
-def monitors(callbacks: Mapping[str, keras.callbacks.Callback], logs: Mapping[str, float]) -> None:
-    """What callbacks monitor is in the logs of an epoch."""
+def callbacks(
+    callbacks: Mapping[str, keras.callbacks.Callback],
+    final_weights: str,
+    optimizer: keras.optimizers.Optimizer,
+) -> None:
+    """Each is one, has the run that it needs, and no second rule of final weights."""
+    for name, callback in callbacks.items():
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise UserError(f"callbacks.{name}: {callback!r} is no keras.callbacks.Callback")
+        if getattr(callback, "needs_run", False) and getattr(callback, "run", None) is None:
+            raise UserError(f"callbacks.{name} records a run: give run=..., or leave it out")
+        rule = f"trainer.final_weights={final_weights}" if final_weights != "last" else ""
+        if averages_weights(optimizer):
+            rule = type(optimizer).__name__
+        if rule and getattr(callback, "restore_best_weights", False):
+            raise UserError(
+                f"callbacks.{name}.restore_best_weights=true and {rule} are two rules for the final weights\n"
+                f"give callbacks.{name}.restore_best_weights=false, or leave the other"
+            )
+
+
+def monitors(
+    callbacks: Mapping[str, keras.callbacks.Callback],
+    logs: Mapping[str, float],
+    metrics: Mapping[str, keras.metrics.Metric],
+) -> None:
+    """What callbacks monitor is in the logs of an epoch, and whether more of it is better is known.
+
+    Keras would ask a compiled model for the latter.
+    """
     for name, callback in callbacks.items():
         monitor = getattr(callback, "monitor", None)
-        if monitor is not None and monitor not in logs:
+        if monitor is None:
+            continue
+        if monitor not in logs:
             raise UserError(f"callbacks.{name}.monitor={monitor}: an epoch has {', '.join(logs)}")
+        metric = monitor.removeprefix("val_")
+        if getattr(callback, "mode", None) == "auto" and metric != "loss":
+            mode = {"up": "max", "down": "min"}.get(direction(metrics.get(metric)) or "")
+            if mode is None:
+                raise UserError(
+                    f"callbacks.{name}.mode=auto: whether {monitor} is to rise or fall is not known\n"
+                    "give max or min"
+                )
+            callback.mode = mode
+
+
+def _shapes(model, images):
+    """The shapes that a model takes and gives; of one that is a class of its own for such `images`."""
+    if getattr(model, "outputs", None):
+        return [tuple(x.shape) for x in model.inputs], [tuple(y.shape) for y in model.outputs]
+    found = model.compute_output_spec(keras.KerasTensor(images, "float32"))
+    return [images], [tuple(output.shape) for output in keras.tree.flatten(found)]
+
+
+def _listed(shapes):
+    return " and ".join(map(str, shapes))

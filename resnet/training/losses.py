@@ -132,14 +132,15 @@ class ClassWeighted:
 def loss_of(given: AnyLoss, dataset: Dataset, preprocessing: Preprocessing) -> BatchLoss:
     """Any kind of loss as a function of a Batch, logits `(B, K)` and `training`.
 
-    Raises UserError for what is no loss, and ValueError for a loss of Keras' that says that it takes no logits.
+    Raises UserError for what is no loss, and ValueError for one of Keras' that says that it takes no logits.
     """
     if hasattr(given, "bind"):
         return given.bind(dataset, preprocessing)
     if not isinstance(given, keras.losses.Loss):
         if not callable(given) or "training" not in inspect.signature(given).parameters:
+            name = getattr(given, "__name__", repr(given))
             raise UserError(
-                f"loss: {getattr(given, '__name__', repr(given))} is no function of targets, logits and training\n"
+                f"loss: {name} is no function of targets, logits and training\n"
                 "of Keras' losses give the class, as keras.losses.CategoricalCrossentropy(from_logits=True)"
             )
         return of_batch(given)

@@ -29,6 +29,7 @@ class BalancedAccuracy(keras.metrics.Metric):
 
     def __init__(self) -> None:
         super().__init__(name="balanced_accuracy")
+        self._direction = "up"  # as Keras' metrics say it
 
     def update_state(self, targets: tf.Tensor, logits: tf.Tensor) -> None:
         if not self.variables:
@@ -50,6 +51,7 @@ class CalibrationError(keras.metrics.Metric):
 
     def __init__(self, bins: int = 15) -> None:
         super().__init__(name="calibration_error")
+        self._direction = "down"
         self.bins = bins
         self.gaps = self.add_variable([bins], "zeros")
         self.images = self.add_variable([], "zeros")

@@ -66,7 +66,7 @@ class Steps:
             }
 
     def loss(self, batch: Batch, training: bool) -> Losses:
-        """Losses of a Batch as the network sees it. Raises UserError unless the loss has one for each image."""
+        """Losses of a Batch as the network sees it. Raises UserError unless there is one for each image."""
         logits = tf.cast(self.model(batch.images, training=training), tf.float32)
         losses = self._loss(batch, logits, training)
         if losses.shape.rank != 1:

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 FORMAT = 2  # of what `state` gives
 STEPS_PER_CALL = 16
 FEW_STEPS, FEW_WATCHED = 200, 50
+TIMES = ("images_per_second", "epoch_seconds", "evaluation_seconds")
 SECONDS_PER_CALL = 1.0
 CALLBACKS = "callbacks/"  # how what they remember is named in a state
 
@@ -99,7 +100,8 @@ class Trainer:
         strategy: tf.distribute.Strategy | None = None,
         seed: int = 0,
     ) -> None:
-        self.epochs, self.batch_size, self.max_steps = epochs, batch_size, max_steps
+        self.batch_size, self._asked = batch_size, (epochs, max_steps)
+        self.epochs, self.max_steps = self._asked  # until a plan changes them
         self.minutes = minutes
         self.planned_steps: int | None = None  # by `fit`, unless it is known before
         self.watch, self.final_weights, self.average_from = watch, final_weights, average_from
@@ -147,15 +149,22 @@ class Trainer:
         be watched.
         """
         self.freeze = freeze or Freeze()
+        (self.epochs, self.max_steps), self.planned_steps = self._asked, None
         checks.metrics(metrics)
         checks.images(dataset, self.batch_size)
-        checks.model(model, self.precision)
-        checks.optimizer(optimizer, self.strategy.num_replicas_in_sync, self.final_weights)
+        checks.augmentation(augmentation)
+        if not model.built:
+            with self.scope():
+                model(tf.zeros((1, *dataset.image_shape)))
+        checks.model(model, self.precision, dataset)
+        checks.optimizer(optimizer, model, self.strategy.num_replicas_in_sync, self.final_weights)
         checks.freeze(self.freeze, optimizer, self.minutes)
         if self.precision == "float16" and unscaled(optimizer) is optimizer:
             with self.scope():
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         self.model, self.optimizer, self.dataset = model, optimizer, dataset
+        if self.plateau:
+            self.plateau.reset()
         growth = self.batch_size / self.scale_rate_from if self.scale_rate_from else 1.0
         self.rate = Rate(optimizer, schedule or Constant(), self.plateau, growth)
         if self.scale_rate_from:
@@ -211,8 +220,11 @@ class Trainer:
         """
         launched = launched or time.time()
         self.callbacks = named(callbacks)
+        checks.callbacks(self.callbacks, self.final_weights, self.optimizer)
+        checks.monitors(self.callbacks, self._expected_logs(), self.steps.metrics)
         self._trace()
         self._warn_of_little()
+        before = getattr(self.model, "optimizer", None)
         self.model.optimizer = self.optimizer
         self.model.stop_training = self.stopped
         if self.minutes is not None and self.planned_steps is None:
@@ -228,11 +240,13 @@ class Trainer:
         for name, remembered in self._remembered.items():
             if name in self.callbacks:
                 callback_memory.restore(self.callbacks[name], remembered)
+            else:
+                log.warning("callbacks.%s is not there any more: what it remembers is left out", name)
         while not (self.stopped or self._is_over()):
             self._train_epoch(called)
         self._finish()
         called.on_train_end(self._logs())
-        self.model.optimizer = None  # which is not part of the network
+        self.model.optimizer = before  # this one is not part of the network
         return self.history
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -245,6 +259,7 @@ class Trainer:
             "history": self.history,
             "data": self.dataset.train.checksum,
             "test_looks": self.test_looks,
+            "final_weights": self.final_weights,
             "minutes": self.minutes,
             "planned_steps": self.planned_steps,
             "stopped": bool(self.stopped or self.model.stop_training),
@@ -278,6 +293,12 @@ class Trainer:
         ]
         if kinds[0] != kinds[1]:
             raise UserError("the checkpoint holds another network or optimizer than the configuration")
+        kept = progress.get("final_weights", self.final_weights)
+        if self.final_weights not in ("last", kept):
+            raise UserError(
+                f"trainer.final_weights={self.final_weights}, it was {kept}: what the former is made of "
+                f"was not kept\ngive {kept}, or last"
+            )
         self._rebase(progress)
         self._keep_plan(progress)
         for name, variable in variables.items():
@@ -298,7 +319,8 @@ class Trainer:
             own = {n.removeprefix(f"{owner}/"): a for n, a in arrays.items() if n.startswith(f"{owner}/")}
             state = callback_memory.joined(progress[owner], own)
             if owner == "weights":
-                self.weights.restore(state)
+                if kept == self.final_weights:
+                    self.weights.restore(state)
             else:
                 self._remembered[owner.removeprefix(CALLBACKS)] = state
 
@@ -388,7 +410,6 @@ class Trainer:
         self.epoch_start = self.step
         self.history.append(record)
         logs = self._logs()
-        checks.monitors(self.callbacks, logs)
         callbacks.on_epoch_end(trained, logs)
         self.rate.honour()
         self.stopped = self._agreed(self.model.stop_training)
@@ -557,6 +578,9 @@ class Trainer:
         if averages_weights(self.optimizer):
             measure_batch_norm(self.model, self._batches())
         self.weights.apply(self.model, self._batches())
+        if self.frozen:
+            self.freeze.thaw(self.model)
+        self.rate.give_back()
 
     def _batches(self):
         """The batches of an epoch of training, as the network sees them."""
@@ -592,6 +616,11 @@ class Trainer:
 
     def _logs(self):
         return keras_logs(self.history[-1], self.watched)
+
+    def _expected_logs(self):
+        """What the logs of an epoch will hold, with zeros for figures."""
+        splits = {name: dict.fromkeys(self.steps.metrics, 0.0) for name in ("train", self.watched) if name}
+        return keras_logs(record(0, 0, splits, self.rate(0.0), dict.fromkeys(TIMES, 0.0)), self.watched)
 
     def _variables(self):
         # Not the path of the others: it counts the optimizers that this process has made before.
