@@ -9,11 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 from resnet.cli.check import check_node, check_values
 from resnet.cli.command import command, finished_run, import_keras, run_config, told
 from resnet.errors import decoration
-from resnet.files import read_arrays
 from resnet.run.directory import RunDirectory
 
 READING = ("image_size", "channels", "resize", "test_crop")  # how pictures are brought to the network's size
 WHOLE = {"test_split": None, "validation_split": 0.0}  # nothing is cut off
+UNCUT = WHOLE | {"train_size": None, "test_size": None, "folds": None, "label_noise": 0.0}
+OTHER_TEST = ("test_split", "test_size")  # what asks for other test images than the run's
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -31,13 +32,13 @@ def evaluate(config: DictConfig) -> None:
     from resnet.run import trained
 
     network = trained.load(directory)
-    dataset = instantiate(data)
+    dataset, as_read = datasets(config, data, own_data(directory))
     if "data.image_size" in told() and config.views != 10 and dataset.image_shape != network.image_shape:
         shapes = {"input_shape": dataset.image_shape, "num_classes": len(network.class_names)}
         other = instantiate(RunDirectory(directory).config()["model"], **shapes)
         network = network.at(other, f"data.image_size={data['image_size']}")
     network.check(dataset, config.views)
-    test = test_images(config, RunDirectory(directory), dataset)
+    test = test_images(config, RunDirectory(directory), dataset, as_read)
     probabilities = evaluation.predict(network.model, test, network.preprocessing, config.views)
     scores = evaluation.score(probabilities, test.labels, dataset.class_names)
     decay = float(sum(network.model.losses))
@@ -64,20 +65,52 @@ def data_config(config, directory):
     """
     given, run = config.get("data") or {}, run_config(config, directory)
     if "_target_" in given:
-        own = RunDirectory(directory).config().get("data", {})
-        alike = {key: own[key] for key in READING if key in own} | WHOLE
+        alike = how_read(own_data(directory)) | WHOLE
         run.data.update({k: alike[k] for k in alike if k in given and f"data.{k}" not in told()})
     return OmegaConf.to_container(run.data, resolve=True)
 
 
-def test_images(config, run, dataset):
-    """The run's own test images, or those of the data that were given."""
+def own_data(directory):
+    """The run's data node, empty for one from Python."""
+    config = OmegaConf.create(RunDirectory(directory).config_text())
+    return OmegaConf.to_container(config.data, resolve=True) if "data" in config else {}
+
+
+def how_read(data):
+    return {key: data[key] for key in READING if key in data}
+
+
+def asks_for_others(config):
+    """Whether the data are other ones as a whole, or cut otherwise."""
+    given = config.get("data") or {}
+    return any(key in given for key in ("_target_", *OTHER_TEST))
+
+
+def datasets(config, data, own):
+    """The Dataset of the node `data`, and the same with pictures read as the run read its `own`.
+
+    By these are known those that it tested or trained on. Where they differ, and the run's own test images
+    are asked for, neither is cut: equal pictures are cut together, and need not be equal in both.
+    """
+    from hydra.utils import instantiate
+
+    if data["_target_"] != own.get("_target_") or how_read(data) == how_read(own):
+        dataset = instantiate(data)
+        return dataset, dataset
+    if not asks_for_others(config):
+        data = data | {key: value for key, value in UNCUT.items() if key in data}
+    as_own = {key: value for key, value in data.items() if key not in READING} | how_read(own)
+    return instantiate(data), instantiate(as_own)
+
+
+def test_images(config, run, dataset, as_read):
+    """The run's own test images, or those of the data where these are others, see `datasets`."""
     from resnet.run import split
 
-    parts = read_arrays(run.split)
-    if not config.get("data"):
-        return split.own_test(dataset, parts)
-    split.warn_of_trained(dataset.test.hashes, parts, "images that are scored")
+    parts = run.parts()
+    if not asks_for_others(config):
+        return split.own_test(dataset, parts, as_read)
+    split.warn_of_trained(as_read.test.hashes, parts, "images that are scored")
     return dataset.test
 
 

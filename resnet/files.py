@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +14,36 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import yaml
 
 from resnet.errors import UserError
 
 PART = ".part-"
+# What files raise that are absent, cut off, damaged, or not of the form that they were written in.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    RuntimeError,
+    BadZipFile,
+    zlib.error,
+    csv.Error,
+    yaml.YAMLError,
+)
+
+
+@contextmanager
+def reading(path: Path, cure: str = "") -> Iterator[None]:
+    """Around the reading of `path`: what is UNREADABLE becomes a UserError that names it, and the `cure`."""
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+        cure = "" if isinstance(error, PermissionError) else cure
+        raise UserError(f"{path} cannot be read: {reason.splitlines()[0]}\n{cure}".rstrip()) from error
 
 
 @contextmanager
@@ -56,13 +84,21 @@ def replace_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz, by name. Raises UserError where it is missing or cannot be read."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+def read_arrays(path: Path, cure: str = "") -> dict[str, np.ndarray]:
+    """The arrays of an npz, by name. Raises UserError, with the `cure`, where it cannot be read."""
+    with reading(path, cure), np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def json_text(value: Any, **options: Any) -> str:
+    """JSON, NumPy's scalars as numbers. Raises TypeError or ValueError for what it cannot hold."""
+    return json.dumps(value, default=_plain, **options)
+
+
+def _plain(value):
+    if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is no number, text, list or dict")
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

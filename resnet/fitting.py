@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from resnet.run.callbacks import Progress
+from resnet.run.callbacks import default
 from resnet.training.callbacks import named
 from resnet.training.trainer import Trainer
 
@@ -53,7 +53,8 @@ def fit(
         init: one of `resnet.init`, which gives the model its weights, and the normalization that they are
             for; None for those it has. A run that goes on has both already.
         freeze: a `training.freezing.Freeze`; None to train all.
-        callbacks: of Keras, by name or in a list; None for the progress alone.
+        callbacks: of Keras, by name or in a list; None for those of `run.callbacks.default`, which without
+            a run is the progress alone.
         trainer: a Trainer; None for one of `options`, which are a Trainer's arguments.
         run: an entered `run.Run`, which goes on with what its directory holds and records the training
             there; None leaves nothing behind.
@@ -81,7 +82,7 @@ def fit(
         metrics=metrics,
         freeze=freeze,
     )
-    callbacks = {"progress": Progress()} if callbacks is None else callbacks
+    callbacks = default(recorded=run is not None) if callbacks is None else callbacks
     if run is None:
         trainer.fit(callbacks)
         return trainer

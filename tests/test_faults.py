@@ -27,6 +27,7 @@ from resnet.run.directory import RunDirectory
 from resnet.run.events import EventFile
 from resnet.run.run import Run
 from tests.entry_point import TINY, result, train
+from tests.entry_point import run as started
 from tests.test_data import CIFAR10_LABELS, OPTIONS, write_official_layout
 from tests.test_trainer import small_digits
 
@@ -111,6 +112,66 @@ def test_a_full_disk_loses_nothing_and_the_run_goes_on_later(run, tmp_path):
         np.testing.assert_array_equal(variable, array)
 
 
+def flipped(data):
+    """With another byte, in the first of its members: checksums tell."""
+    place = len(data) // 4
+    return data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :]
+
+
+DAMAGED = [
+    ("result.json", lambda data: data[:-20], ("train.py resume=run", "evaluate.py run=run")),
+    (".hydra/hydra.yaml", lambda data: b"", ("train.py resume=run",)),
+    (".hydra/config.yaml", lambda data: data + b"  ]: [", ("train.py resume=run", "evaluate.py run=run")),
+    (".hydra/config.yaml", lambda data: b"\xff" + data, ("evaluate.py run=run", "verify.py run=run")),
+    ("normalization.npz", lambda data: data[:100], ("evaluate.py run=run",)),
+    ("normalization.npz", lambda data: b"", ("evaluate.py run=run",)),
+    ("model.keras", flipped, ("evaluate.py run=run",)),
+    ("class_names.json", lambda data: b"[", ("evaluate.py run=run",)),
+    ("split.npz", flipped, ("evaluate.py run=run",)),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "damage", "commands"), DAMAGED)
+def test_a_damaged_file_of_a_run_is_named_with_the_cure(name, damage, commands, run, tmp_path):
+    path = run / name
+    path.write_bytes(damage(path.read_bytes()))
+    for command in commands:
+        done = started(*command.split(), cwd=tmp_path)
+        assert done.returncode == 1, done.stderr
+        said = done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr and f"{name} cannot be read" in said, done.stderr
+        assert ("hydra.run.dir=" if name.endswith("hydra.yaml") else "move it away; train.py resume=") in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["model.keras", "result.json", "normalization.npz", ".hydra/config.yaml"])
+def test_a_lost_file_of_a_finished_run_is_written_again(name, run, tmp_path):
+    before, figures = contents(run), result(run)
+    (run / name).unlink()
+    if name == "model.keras":
+        done = started("evaluate.py", "run=run", cwd=tmp_path)
+        assert clear(done, "finished, but", "model.keras is gone", "train.py resume=")
+    done = train("resume=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert result(run)["test"] == figures["test"]
+    assert {p for p in before if p.parent in (run, run / ".hydra")} <= contents(run).keys()
+    done = started("evaluate.py", "run=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_a_checkpoint_nothing_is_moved_away(tmp_path):
+    (tmp_path / "result.json").write_text("{")
+    with pytest.raises(UserError, match=r"result.json cannot be read: .*\nput a copy in its place"):
+        RunDirectory(tmp_path).result()
+
+
+def test_a_finished_run_without_model_and_checkpoints_is_not_trained_anew(tmp_path):
+    (tmp_path / "result.json").write_text('{"status": "finished", "test": {"accuracy": 0.5}}')
+    with pytest.raises(UserError, match=r"model.keras.* are gone\ngive another"), new_run(tmp_path):
+        pass
+
+
 @contextmanager
 def tmpfs(folder, size):
     """A file system of its own, which only root may have."""
@@ -193,7 +254,8 @@ def test_out_of_memory_is_told_with_a_cure(run, tmp_path):
     huge = ("trainer.epochs=2", "changes=allow", "model.depth=60000002")
     done = train("resume=run", *huge, cwd=tmp_path, preexec_fn=limit(resource.RLIMIT_AS, 2**35))
     assert clear(done, "out of memory", "batch_size")
-    assert all(p.read_bytes() == before[p] for p in before if p.parent.name != ".hydra")
+    assert contents(run) == before
+    assert result(run)["status"] == "finished"
 
 
 @pytest.mark.slow
@@ -217,6 +279,8 @@ def test_data_that_cannot_be_read_is_named(fault, tmp_path, monkeypatch):
     assert clear(done, path.name, "again")
     assert before.items() <= contents(tmp_path).items()
     assert result(tmp_path / "run")["status"] == "failed"
+    assert "Error in call" not in (error := result(tmp_path / "run")["error"])
+    assert error.splitlines()[0] in done.stderr
 
 
 def test_a_batch_that_may_not_be_read_is_named(tmp_path, monkeypatch):
@@ -246,16 +310,73 @@ def test_a_result_belongs_to_its_configuration(tmp_path):
     finish = '{"status": "finished", "test": {"accuracy": 0.5}}'
     with new_run(tmp_path):
         (tmp_path / "result.json").write_text(finish)
+        for name in ("model.keras", "normalization.npz", "class_names.json", "split.npz"):
+            (tmp_path / name).touch()
     with new_run(tmp_path) as again:
         assert again.result["test"]["accuracy"] == 0.5
     with pytest.raises(UserError, match="seed=2, it was 1"), new_run(tmp_path, "seed: 2\n"):
         pass
     assert (tmp_path / "result.json").read_text() == finish
-    with pytest.raises(ZeroDivisionError), new_run(tmp_path, "seed: 2\n", changes_allowed=True):
+    with pytest.raises(ZeroDivisionError), new_run(tmp_path, "seed: 2\n", changes_allowed=True) as other:
+        assert other.result is None
+        raise ZeroDivisionError("before a step")
+    assert (tmp_path / "result.json").read_text() == finish
+    with new_run(tmp_path) as again:
+        assert again.result["test"]["accuracy"] == 0.5
+
+
+def test_a_run_that_fails_is_marked(tmp_path):
+    with pytest.raises(ZeroDivisionError), new_run(tmp_path):
         raise ZeroDivisionError("told")
     assert result(tmp_path) == {"status": "failed", "error": "told"}
     with new_run(tmp_path, "seed: 2\n") as again:
         assert again.result is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("model.depth=14", "another network"),
+        ("data.train_size=100000", "train_size"),
+    ],
+)
+def test_a_run_that_cannot_go_on_stays_as_it_is(run, change, words, tmp_path):
+    before, figures = contents(run), (run / "result.json").read_bytes()
+    done = train("resume=run", "changes=allow", "trainer.epochs=2", change, cwd=tmp_path)
+    assert clear(done, words)
+    assert contents(run) == before
+    assert (run / "result.json").read_bytes() == figures
+    done = train("resume=run", cwd=tmp_path)
+    assert (done.returncode, "is finished" in done.stdout) == (0, True), done.stderr
+
+
+def test_a_callback_that_refuses_to_begin_leaves_what_was_there(tmp_path):
+    class Refuses(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            raise UserError("no answer")
+
+    digits_fit(tmp_path, epochs=1)
+    before, figures = contents(tmp_path), (tmp_path / "result.json").read_bytes()
+    with pytest.raises(UserError, match="no answer"), resnet.Run(tmp_path, changes_allowed=True) as again:
+        dataset = small_digits(0.2)  # which has another mean picture
+        model = resnet_v1(dataset.image_shape, 10, depth=8)
+        resnet.fit(model, dataset, callbacks=[Refuses()], run=again, epochs=2, batch_size=20)
+    assert contents(tmp_path) == before
+    assert (tmp_path / "result.json").read_bytes() == figures
+
+
+@pytest.mark.slow
+def test_a_run_that_was_cut_off_keeps_its_configuration_until_it_goes_on(run, tmp_path):
+    (run / "result.json").write_text('{"status": "interrupted"}')
+    before = contents(run)
+    assert clear(train("resume=run", "changes=allow", "model.depth=14", cwd=tmp_path), "another network")
+    assert contents(run) == before
+    assert result(run)["status"] == "failed"
+    done = train("resume=run", "changes=allow", "trainer.epochs=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "epochs: 2" in (run / ".hydra" / "config.yaml").read_text()
+    assert result(run)["status"] == "finished"
 
 
 class Breaks:

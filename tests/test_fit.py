@@ -7,19 +7,23 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import resnet
 from resnet.augmentation import Transform, shift_flip
 from resnet.errors import UserError
 from resnet.models import resnet_v1
-from resnet.run.callbacks import Checkpoints, MetricsCsv, Pictures, TensorBoard
+from resnet.run.callbacks import Checkpoints, MetricsCsv, Pictures, TensorBoard, default
 from resnet.run.checkpoints import newest
 from resnet.run.directory import RunDirectory
+from resnet.run.run import RESULT
 from resnet.training import metrics
 from resnet.training.environment import prepare
 from resnet.training.schedules import Plateau, Steps
 from resnet.training.trainer import Trainer
+from tests.entry_point import ROOT
 from tests.test_trainer import small_digits
 
 
@@ -342,6 +346,71 @@ def test_a_balanced_training_sees_each_class_alike_often():
     fit(dataset=dataset, epochs=1, batch_size=20, augmentation=Transform(None, apply), watch="test")
     assert len(seen) == len(kept) // 20 * 20 + len(kept) % 20
     assert np.ptp(np.bincount(dataset.train.labels[seen])) <= 1
+
+
+class Says(keras.callbacks.Callback):
+    """Remembers and says what it is given."""
+
+    def __init__(self, remembered=None, said=None):
+        super().__init__()
+        self.remembered, self.said = remembered or {}, said or {}
+
+    def state(self):
+        return self.remembered
+
+    def restore(self, state):
+        self.remembered = state
+
+    def result(self):
+        return self.said
+
+
+def test_numbers_of_numpy_are_kept_and_what_json_cannot_hold_is_named(tmp_path):
+    kept = Says({"best": [np.float32(0.5)], "at": {"epoch": np.int64(1)}}, {"rate": np.float32(0.25)})
+    trainer = fit(tmp_path / "kept", callbacks={"kept": kept}, epochs=1)
+    assert newest(tmp_path / "kept" / "checkpoints")[1]["callbacks/kept"] == {
+        "best": [0.5],
+        "at": {"epoch": 1},
+    }
+    assert trainer.result["kept"] == {"rate": 0.25}
+    assert set(trainer.result) - {"kept"} <= set(RESULT)
+    with pytest.raises(UserError, match=r"^callbacks.odd: a checkpoint cannot hold its state\(\): set is no"):
+        fit(tmp_path / "state", callbacks={"odd": Says({"seen": {1}})}, epochs=1)
+    with pytest.raises(UserError, match=r"^callbacks.odd: result.json cannot hold its result\(\): ndarray"):
+        fit(tmp_path / "result", callbacks={"odd": Says(None, {"each": np.ones(2)})}, epochs=1)
+
+
+def test_a_callback_takes_no_place_in_the_result(tmp_path):
+    with pytest.raises(UserError, match=r"callbacks.test: its result\(\) would take the place of test"):
+        fit(tmp_path, callbacks={"test": Says()}, epochs=1)
+    assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_a_run_has_one_training_and_says_so_when_it_is_over(tmp_path, caplog):
+    dataset = small_digits(0.2)
+    options = {"epochs": 1, "batch_size": 40}
+    with resnet.Run(tmp_path) as run:
+        resnet.fit(resnet_v1(dataset.image_shape, 10, depth=8), dataset, run=run, **options)
+        assert {"metrics.csv", "receipt.json", "checkpoints", "tensorboard"} <= {
+            path.name for path in tmp_path.iterdir()
+        }
+        with pytest.raises(UserError, match="this Run has had its training"):
+            resnet.fit(resnet_v1(dataset.image_shape, 10, depth=8), dataset, run=run, **options)
+    test = run.result["test"]
+    caplog.clear()
+    with resnet.Run(tmp_path) as again:
+        resnet.fit(resnet_v1(dataset.image_shape, 10, depth=8), dataset, run=again, **options)
+    assert f"{tmp_path} is finished, and nothing was trained" in caplog.text
+    assert again.result["test"] == pytest.approx(test)
+
+
+def test_the_default_callbacks_are_those_of_the_configuration():
+    config = OmegaConf.load(ROOT / "conf" / "callbacks" / "default.yaml")
+    assert list(default()) == list(config)
+    for name, callback in default().items():
+        configured = instantiate(config[name])
+        assert type(callback) is type(configured)
+        assert vars(callback) == vars(configured)
 
 
 def test_a_run_directory_says_what_it_holds(tmp_path):

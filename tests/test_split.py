@@ -1,6 +1,7 @@
 """A run knows its own pictures: what it trained on is not its test, whatever became of the folder."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -43,6 +44,35 @@ def test_its_own_test_images_are_found_among_others(caplog):
     assert "of its 20 test images 3 are missing; 10 pictures are new" in caplog.text
     with pytest.raises(UserError, match="none of the run's own test images"):
         split.own_test(dataset_of(noise(40)), parts)
+
+
+def test_a_test_image_that_is_trained_on_too_counts_as_often_as_it_did(caplog):
+    training, testing = noise(20), noise(9)
+    shared = training.take(np.arange(5))
+    tested = both(both(testing, shared), shared.take(np.arange(2)))
+    first = make_dataset(both(training, noise(4)), tested, ["a", "b"], validation_split=0.0)
+    parts = split.parts_of(first)
+    grown = make_dataset(both(training, noise(4)), both(noise(1), tested), ["a", "b"], validation_split=0.0)
+    caplog.clear()
+    found = split.own_test(grown, parts)
+    assert sorted(found.hashes) == sorted(first.test.hashes)
+    assert "of its 16 test images 0 are missing; 5 pictures are new" in caplog.text
+    fewer = make_dataset(training, both(testing, shared), ["a", "b"], validation_split=0.0)
+    found = split.own_test(fewer, parts)  # two of the seven are among the training images only
+    assert sorted(found.hashes) == sorted(first.test.hashes)
+
+
+def test_images_that_are_read_otherwise_are_found_by_their_numbers():
+    small, large = noise(60), noise(60, 12)
+    parts = split.parts_of(dataset_of(small))
+    whole = {"test_split": None, "validation_split": 0.0}
+    as_read, larger = (make_dataset(s, None, ["a", "b"], **whole) for s in (small, large))
+    found = split.own_test(larger, parts, as_read)
+    numbers = np.flatnonzero(np.isin(small.hashes, parts["test"]))
+    np.testing.assert_array_equal(found.images, large.images[numbers])
+    fewer = make_dataset(large.take(np.arange(1, 60)), None, ["a", "b"], **whole)
+    with pytest.raises(UserError, match="not the pictures that the run read"):
+        split.own_test(fewer, parts, as_read)
 
 
 def test_they_keep_their_labels_where_training_labels_are_made_wrong():
@@ -92,7 +122,7 @@ def test_a_folder_that_grew_and_other_folders(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     honest, said = scored(tmp_path, "first")
-    assert (honest["images"], "changed" in said) == (32, False)
+    assert (honest["images"], "missing" in said) == (32, False)
     assert honest["accuracy"] < 0.8
     write(tmp_path / "noise" / "a" / "more", noise(2, 16))
     again, said = scored(tmp_path, "second")
@@ -105,3 +135,21 @@ def test_a_folder_that_grew_and_other_folders(tmp_path):
     write(tmp_path / "fresh", noise(30, 40))
     fresh, said = scored(tmp_path, "fourth", "data=image_folder", "data.dir=fresh")
     assert (fresh["images"], "trained on" in said) == (30, False)
+
+
+@pytest.mark.slow
+def test_the_runs_own_test_images_are_scored_however_they_are_read(tmp_path):
+    """A folder that grew, at another size and in another place; and one whose parts share pictures."""
+    write(tmp_path / "noise", noise(60, 16))
+    options = ("data=image_folder", "data.dir=noise", "data.image_size=12", "data.normalization=channel")
+    quick = ("trainer.epochs=1", "model.depth=8", "augmentation=none", "~callbacks.pictures")
+    done = train(*options, *quick, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    write(tmp_path / "noise" / "a" / "more", noise(10, 16))
+    shutil.copytree(tmp_path / "noise", tmp_path / "moved")
+    for i, change in enumerate(("+data.image_size=16", "+data.dir=moved")):
+        found, said = scored(tmp_path, f"out{i}", change)
+        assert found["images"] == 12
+        assert "of its 12 test images 0 are missing; 10 pictures are new, and left out" in said, said
+    other, said = scored(tmp_path, "cut", "+data.test_split=0.5", "+data.image_size=16")
+    assert other["images"] == 35 and "of the 35 images that are scored were trained on" in said

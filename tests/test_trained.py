@@ -161,6 +161,10 @@ def test_a_network_is_scored_at_another_size_where_that_is_asked_for(tmp_path):
     data += ["data.normalization=channel", "data.validation_split=0", "trainer.plateau=null"]
     done = train(*data, "model.depth=8", "trainer.epochs=1", "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = run("evaluate.py", "run=run", "+data.image_size=16", "output=larger", cwd=tmp_path)
+    done = run("evaluate.py", "run=run", "+data.image_size=16", cwd=tmp_path)
+    assert done.returncode == 1  # they are drawn anew
+    assert "not the pictures that the run read" in done.stderr
+    larger = (*data[:-1], "data.image_size=16")
+    done = run("evaluate.py", "run=run", *larger, "output=larger", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "larger" / "evaluation.json").read_text())["data"]["image_size"] == 16

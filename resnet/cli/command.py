@@ -42,6 +42,7 @@ from resnet.cli.arguments import (
     without_interpolation,
 )
 from resnet.errors import ConfigError
+from resnet.files import reading
 from resnet.run.directory import RunDirectory
 
 at_end = ExitStack()  # what follows the last job, be it that some of them failed
@@ -102,29 +103,35 @@ def resume(options: Namespace, directory: Path) -> None:
     """Add to `options` the flags and overrides that started the run, or the sweep, in `directory`.
 
     What is in `options` already goes before them. Changes into the working directory of that time, in which
-    relative paths lie, and says so. Raises ConfigError where no run is.
+    relative paths lie, and says so. Raises ConfigError where no run is, and UserError for a damaged
+    record.
     """
     sweep, run = directory / "multirun.yaml", directory / ".hydra" / "hydra.yaml"
     record = sweep if sweep.is_file() else run
     if not record.is_file():
         raise ConfigError(f"resume={directory}: there is no run to go on with; expected {run}")
-    hydra = yaml.safe_load(record.read_text("utf-8"))["hydra"]
-    if options.config_dir:
-        options.config_dir = os.path.abspath(options.config_dir)
-    for source in hydra["runtime"]["config_sources"]:
-        if source["provider"] == "command-line":
-            options.config_dir = options.config_dir or source["path"]
-        elif source["provider"] == "main" and not _is_ours(Path(source["path"])):
-            options.config_path = options.config_path or source["path"]
-    options.config_name = options.config_name or hydra["job"]["config_name"]
-    shows = options.cfg or options.info or options.shell_completion  # which Hydra refuses beside --multirun
-    options.multirun = record == sweep and not shows
-    base = _change_to(hydra["runtime"]["cwd"])
-    now = [with_names(override, record == sweep, base) for override in options.overrides]
     key = "hydra.sweep.dir" if record == sweep else "hydra.run.dir"
     place = f"{key}={quoted(without_interpolation(str(directory)))}"
-    before = [*hydra["overrides"]["task"], *hydra["overrides"]["hydra"]]
+    with reading(record, f"give once more what it was started with, and {place}"):
+        sources, config_name, cwd, before = _started(yaml.safe_load(record.read_text("utf-8"))["hydra"])
+    if options.config_dir:
+        options.config_dir = os.path.abspath(options.config_dir)
+    options.config_dir = options.config_dir or sources.get("command-line")
+    if "main" in sources and not _is_ours(Path(sources["main"])):
+        options.config_path = options.config_path or sources["main"]
+    options.config_name = options.config_name or config_name
+    shows = options.cfg or options.info or options.shell_completion  # which Hydra refuses beside --multirun
+    options.multirun = record == sweep and not shows
+    base = _change_to(cwd)
+    now = [with_names(override, record == sweep, base) for override in options.overrides]
     options.overrides = _last_of_each(before, [*now, place])
+
+
+def _started(hydra):
+    """Of Hydra's record: folders of configurations by who gave them, name, working directory, overrides."""
+    sources = {source["provider"]: source["path"] for source in hydra["runtime"]["config_sources"]}
+    overrides = [*hydra["overrides"]["task"], *hydra["overrides"]["hydra"]]
+    return sources, hydra["job"]["config_name"], hydra["runtime"]["cwd"], overrides
 
 
 def _is_ours(directory):

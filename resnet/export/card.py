@@ -10,7 +10,6 @@ from scipy.stats import binomtest
 
 from resnet.data.picture import MODES
 from resnet.export.runtime import BATCH
-from resnet.files import read_arrays
 from resnet.run.directory import RunDirectory, flat
 from resnet.run.trained import Trained
 
@@ -142,7 +141,7 @@ def _scripts(run, network, shipped):
 
 
 def _accuracy(run):
-    result, count = run.result(), len(read_arrays(run.split)["test"])
+    result, count = run.result(), len(run.parts()["test"])
     accuracy = result["test"]["accuracy"]
     interval = binomtest(round(accuracy * count), count).proportion_ci(method="wilson")
     return (

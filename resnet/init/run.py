@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resnet.errors import UserError
-from resnet.files import read_arrays
 from resnet.models.transfer import transfer
 from resnet.run import trained
 from resnet.run.checkpoints import newest
@@ -59,7 +58,7 @@ def _begin(run, weights, classifier, model, dataset):
     _check_pictures(name, normalization, model.input_shape[1:])
     same = network.class_names == dataset.class_names
     transfer(model, network.model, name, classifier=same and classifier == "fitting", other_depth=True)
-    _warn_of_trained(name, read_arrays(directory.split)["train"], dataset)
+    _warn_of_trained(name, directory.parts()["train"], dataset)
     return taken(name, normalization, dataset)
 
 

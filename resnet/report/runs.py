@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import yaml
 
 from resnet.errors import UserError
-from resnet.files import read_arrays
+from resnet.files import UNREADABLE, read_arrays
 from resnet.report import statistics
 from resnet.report.statistics import NoVerdict
 from resnet.run.changes import told
@@ -23,8 +22,6 @@ from resnet.run.directory import RunDirectory, flat
 from resnet.run.epoch_record import SPLITS
 
 Draw: TypeAlias = int | tuple[int, int]  # a seed, or a seed and a fold
-# What files raise that are absent, cut off, or not of the form that train.py writes.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError)
 PARTS = ("index", "label", "logits")  # of each split, in predictions.npz
 LONG = 40  # characters of a label that would drown the sentence it stands in
 # What may be told otherwise without making another recipe of it.
@@ -34,7 +31,7 @@ NEUTRAL = ("seed", "data.dir", "threads", "changes", "callbacks", "trainer.deter
 class Run:
     """What a run directory says: its flat `config`, `epochs`, `status` and the newest of each metric.
 
-    Raises one of `UNREADABLE` where a file of it cannot be read.
+    Raises UserError where a file of it cannot be read, or one of UNREADABLE.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -207,6 +204,8 @@ def read(directories: Iterable[Path]) -> tuple[list[Run], list[str]]:
     for directory in sorted(found.values()):
         try:
             runs.append(Run(directory))
+        except UserError as error:
+            unreadable.append(f"{directory} is left out: {str(error).splitlines()[0]}")
         except UNREADABLE as error:
             unreadable.append(f"{directory} is left out, it cannot be read: {type(error).__name__} {error}")
     return runs, unreadable

@@ -201,12 +201,10 @@ def few(subjects: Sequence[Subject], images: int, seed: int) -> Sample:
     """
     first, *others = subjects
     dataset = first.dataset
-    test = split.own_test(dataset, read_arrays(first.run.split))
+    test = split.own_test(dataset, first.run.parts())
     found = drawn(replace(dataset, test=test), images, seed)
     for other in others:
-        split.warn_of_trained(
-            found.test.hashes, read_arrays(other.run.split), f"images that {other.label} is shown"
-        )
+        split.warn_of_trained(found.test.hashes, other.run.parts(), f"images that {other.label} is shown")
     return found
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from resnet.files import PART, replacing
+from resnet.errors import UserError
+from resnet.files import PART, json_text, replacing
 
 log = logging.getLogger(__name__)
 NOTES = "notes"
@@ -20,10 +21,11 @@ def write(directory: Path, arrays: Mapping[str, np.ndarray], notes: Mapping[str,
     """Write the checkpoint of `notes["step"]` and remove the oldest beyond `keep`.
 
     One file holds it all: arrays by name, and as JSON what else there is to remember.
-    Raises UserError, and keeps what there is, if it cannot be written.
+    Raises UserError, and keeps what there is, if it cannot be written, or JSON cannot hold a note.
     """
     path = directory / f"step_{notes['step']:09}.npz"
-    held: dict[str, Any] = {NOTES: np.array(json.dumps(notes)), **arrays}
+    texts = [f"{json.dumps(name)}: {_text(name, note)}" for name, note in notes.items()]
+    held: dict[str, Any] = {NOTES: np.array(f"{{{', '.join(texts)}}}"), **arrays}
     with replacing(path) as part, part.open("wb") as file:
         np.savez(file, **held)
     paths = checkpoints(directory)
@@ -32,6 +34,16 @@ def write(directory: Path, arrays: Mapping[str, np.ndarray], notes: Mapping[str,
         old.unlink()
     for damaged in paths[end:]:  # what the run could not go on from
         damaged.rename(damaged.with_suffix(".damaged"))
+
+
+def _text(name, note):
+    try:
+        return json_text(note)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{name.replace('/', '.')}: a checkpoint cannot hold its state(): {error}\n"
+            "give numbers, texts, lists and dicts of these, and NumPy arrays by name"
+        ) from error
 
 
 def make_directory(directory: Path) -> None:

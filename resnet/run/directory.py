@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from resnet.errors import UserError
-from resnet.files import replace_text, replacing
+from resnet.files import read_arrays, reading, replace_text, replacing
 
 CONFIG = ".hydra/config.yaml"
 METRICS = "metrics.csv"
@@ -57,11 +58,28 @@ class RunDirectory:
 
     @classmethod
     def finished(cls, path: str | Path) -> RunDirectory:
-        """The run at `path`. Raises UserError unless a finished run lies there."""
+        """The run at `path`. Raises UserError unless a finished run lies there, with its model."""
         run = cls.begun(path)
-        if not run.model.is_file():
-            raise UserError(f"run={path}: not finished yet, for there is no {run.model}")
-        return run
+        if run.model.is_file():
+            return run
+        if run.result().get("status") == "finished":
+            raise UserError(f"run={path}: finished, but {run.model} is gone\n{run.cure}")
+        raise UserError(f"run={path}: not finished yet, for there is no {run.model}")
+
+    @property
+    def lost(self) -> list[Path]:
+        """Of a finished run, what it needs to be used and is not there."""
+        left = (self.model, self.normalization, self.classes, self.split)
+        return [path for path in left if not path.is_file()]
+
+    @property
+    def cure(self) -> str:
+        """What helps where a file of a run is gone, or cannot be read."""
+        if not any(self.checkpoints.glob("step_*.npz")):
+            return "put a copy in its place; there is no checkpoint that would give it again"
+        return (
+            f"if it is there, move it away; train.py resume={self} writes it again, from its last checkpoint"
+        )
 
     @property
     def has_begun(self) -> bool:
@@ -72,13 +90,20 @@ class RunDirectory:
         return yaml.safe_load(self.config_text() or "{}") or {}
 
     def config_text(self) -> str | None:
+        """The configuration, YAML of a dict. Raises UserError where it cannot be read."""
         path = self.path / CONFIG
-        return path.read_text("utf-8") if path.is_file() else None
+        if not path.is_file():
+            return None
+        with reading(path, self.cure):
+            text = path.read_text("utf-8")
+            flat(yaml.safe_load(text) or {})
+            return text
 
     def overrides(self) -> list[str] | None:
         """What was overridden on the command line, a list of texts."""
         path = self.record / "overrides.yaml"
-        return yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
+        with reading(path, self.cure):
+            return yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None
 
     def write_record(self, record: Mapping[str, str]) -> None:
         """Write the files of `.hydra`, text by file name."""
@@ -87,8 +112,11 @@ class RunDirectory:
             replace_text(self.record / name, text)
 
     def result(self) -> dict[str, Any]:
-        """What result.json holds; empty where there is none."""
-        return json.loads(self._result.read_text("utf-8")) if self._result.exists() else {}
+        """What result.json holds; empty where there is none. Raises UserError where it cannot be read."""
+        if not self._result.exists():
+            return {}
+        with reading(self._result, self.cure):
+            return dict(json.loads(self._result.read_text("utf-8")))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         replace_text(self._result, json.dumps(result, indent=2) + "\n")
@@ -109,13 +137,23 @@ class RunDirectory:
         replace_text(self._receipt, json.dumps(receipt, indent=2) + "\n")
 
     def epochs(self) -> list[dict[str, float]]:
-        """The whole rows of metrics.csv, a dict of floats each; the file may be growing."""
-        text = self.metrics.read_text("utf-8") if self.metrics.exists() else ""
-        rows = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
-        return [{name: float(value) for name, value in row.items() if value} for row in rows]
+        """The whole rows of metrics.csv, a dict of floats each; the file may be growing.
+
+        Raises UserError where it cannot be read.
+        """
+        with reading(self.metrics):
+            text = self.metrics.read_text("utf-8") if self.metrics.exists() else ""
+            rows = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+            return [{name: float(value) for name, value in row.items() if value} for row in rows]
 
     def class_names(self) -> list[str]:
-        return json.loads(self.classes.read_text("utf-8"))
+        """Those of the data. Raises UserError where they cannot be read."""
+        with reading(self.classes, self.cure):
+            return list(json.loads(self.classes.read_text("utf-8")))
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """The hashes of its pictures, see `split.parts_of`. Raises UserError where they cannot be read."""
+        return read_arrays(self.split, self.cure)
 
     def write_class_names(self, names: Sequence[str]) -> None:
         replace_text(self.classes, json.dumps(names, indent=2, ensure_ascii=False) + "\n")

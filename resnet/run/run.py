@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError, decoration
-from resnet.files import csv_text, read_arrays, replace_arrays, replace_text, replacing
+from resnet.files import csv_text, json_text, reading, replace_arrays, replace_text, replacing
 from resnet.models import cost
 from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command, versions
 from resnet.run import split
@@ -37,14 +38,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 NO_RECORD = {"config.yaml": "{}\n", "overrides.yaml": "[]\n"}
+# What result.json says of a run; what callbacks say by `result()` stands beside it, under their names.
+RESULT = (
+    *("status", "error", "objective", "train", "validation", "test", "test_looks", "original_data"),
+    *("final_weights", "epochs", "steps", "elapsed_seconds", "first_step_seconds", "images_per_second"),
+    *("training_flops_per_image", "matrix_product_flops", "share_of_matrix_product", "parameters"),
+    *("peak_memory_bytes", "precision", "threads", "replicas", "seed", "git_commit", "versions"),
+)
+FIRST_STEP = "the first step"  # among the callbacks' names, of which none has spaces
 
 
 class Run:
     """One training in one directory, held by one process.
 
     A context manager, which takes the directory and gives it back; an error that leaves it is written to
-    result.json. Of several workers only the chief writes; the others read its checkpoints, and say
-    nothing but warnings.
+    result.json. What a training left there stays as it is until a step of this one is done: so a finished
+    run whose going on fails before stays finished. Of several workers only the chief writes; the others read
+    its checkpoints, and say nothing but warnings.
 
     Args:
         directory: made if missing; a run that was cut off there goes on.
@@ -78,6 +88,10 @@ class Run:
         self._lock = FileLock(self.directory.lock, timeout=0)
         self._callbacks: dict[str, keras.callbacks.Callback] = {}
         self._begun = False
+        self._finished = False  # what lies there, and no step was trained since
+        self._owns = False  # whether the record there is of this training
+        self._goes_on = False  # after a step of an earlier one
+        self._trainer: Trainer | None = None
 
     @property
     def name(self) -> str:
@@ -130,23 +144,35 @@ class Run:
 
     def _leave(self, error):
         """Say in the directory how the run ended, where it did not end well."""
+        if self._finished:
+            return
         if isinstance(error, KeyboardInterrupt):
             self.directory.write_result({"status": "interrupted"})
             log.info("%s\ngo on with: %s", error or "stopped", resume_command(self.directory.resumable()))
         elif isinstance(error, Exception):
+            reason = str(_reason(error)) or type(error).__name__
             with suppress(UserError):  # a full disk must not hide the error
-                self.directory.write_result({"status": "failed", "error": str(error)})
+                self.directory.write_result({"status": "failed", "error": reason})
 
     def describe(self, trainer: Trainer) -> None:
-        """Print the model's summary; write it, its picture and what the data are called beside the logs."""
+        """Print the model's summary; write it, its picture and what the data are called beside the logs.
+
+        Where another training has left its own, that is done after the first step.
+        """
         if not self.chief:
             return
+        from resnet.models import summary
+
+        with decoration("the summary"):
+            print(summary(trainer.model))
+        if self._owns:
+            self._write_description(trainer)
+
+    def _write_description(self, trainer):
         from resnet.models import architecture, summary
 
         with decoration("the summary"):
-            text = summary(trainer.model)
-            print(text)
-            replace_text(self.directory.summary, text + "\n")
+            replace_text(self.directory.summary, summary(trainer.model) + "\n")
         with decoration("the architecture"):
             replace_text(self.directory.architecture, architecture.svg(trainer.model))
         with replacing(self.directory.normalization) as part:
@@ -154,9 +180,21 @@ class Run:
         self.directory.write_class_names(trainer.dataset.class_names)
         self._write_wrong_labels(trainer.dataset)
         parts = split.parts_of(trainer.dataset)
-        if trainer.step and self.directory.split.exists():
-            parts = split.gone_on_with(parts, read_arrays(self.directory.split))
+        if self._goes_on and self.directory.split.exists():
+            parts = split.gone_on_with(parts, self.directory.parts())
         replace_arrays(self.directory.split, parts)
+
+    def take_over(self, trainer: Trainer) -> None:
+        """Make what another training left in the directory that of this one, of which a step is done."""
+        self.result, self._finished = None, False
+        if self.chief and not self._owns:
+            self._write_record()
+            self._write_description(trainer)
+
+    def _write_record(self):
+        self.directory.write_result({"status": "running"})  # before the configuration it does not belong to
+        self.directory.write_record(self.record)
+        self._owns = True
 
     @cached_property
     def _checkpoint(self):
@@ -170,10 +208,23 @@ class Run:
 
     def normalization(self) -> Normalization:
         """That of a run that goes on, as it began."""
-        return Preprocessing.load(self.directory.normalization).normalization
+        with reading(
+            self.directory.normalization, "put it back, or give another hydra.run.dir to begin anew"
+        ):
+            return Preprocessing.load(self.directory.normalization).normalization
 
     def resume(self, trainer: Trainer) -> None:
-        """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one."""
+        """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one.
+
+        Raises UserError for a second training, for workers that find other checkpoints, and for other images
+        than the run began with, unless changes are allowed.
+        """
+        if self._trainer is not None:
+            raise UserError(
+                f"{self.directory}: this Run has had its training; for another enter another, "
+                "with resnet.Run(directory)"
+            )
+        self._trainer = trainer
         found = self._checkpoint
         steps = everyone(self.strategy, found and found[1]["step"])
         if len(set(steps)) > 1:
@@ -192,6 +243,7 @@ class Run:
                 "go on in the working directory that a relative data.dir is meant for, or with changes=allow"
             )
         trainer.restore(arrays, notes)
+        self._goes_on = True
         self.started -= notes["elapsed_seconds"]
         del self._checkpoint  # the arrays are in the trainer now
         log.info("going on after step %d, in epoch %d", trainer.step, len(trainer.history) + 1)
@@ -199,11 +251,21 @@ class Run:
     def attach(
         self, callbacks: Mapping[str, keras.callbacks.Callback]
     ) -> dict[str, keras.callbacks.Callback]:
-        """The callbacks, by name, that this process runs, in their order; they are told of the run."""
+        """The callbacks, by name, that this process runs, in their order; they are told of the run.
+
+        Raises UserError for one whose result would take the place of something else in result.json.
+        """
+        for name, callback in callbacks.items():
+            if name in RESULT and hasattr(callback, "result"):
+                raise UserError(
+                    f"callbacks.{name}: its result() would take the place of {name} in result.json\n"
+                    "give the callback another name"
+                )
         mine = {n: c for n, c in callbacks.items() if self.chief or not getattr(c, "chief_only", False)}
         for callback in mine.values():
             callback.run = self
-        self._callbacks = in_order(mine)
+        first = {} if self._owns else {FIRST_STEP: FirstStep(self)}
+        self._callbacks = in_order(first | mine)
         return self._callbacks
 
     def notes(self) -> dict[str, float]:
@@ -218,6 +280,12 @@ class Run:
 
     def finish(self, trainer: Trainer) -> dict[str, Any]:
         """Score the finished network; write it, the outcome of each held-out image and the result."""
+        if self.result and self.chief:
+            log.warning(
+                "%s is finished, and nothing was trained; give another directory to train anew",
+                self.directory,
+            )
+        self.take_over(trainer)
         parts = {name: part for name, part in trainer.dataset.parts.items() if name != "train"}
         found = {name: trainer.examine(part) for name, part in parts.items()}
         scores = {name: of_part for name, (of_part, _) in found.items()}
@@ -255,6 +323,7 @@ class Run:
         }
         if self.chief:
             self.directory.write_result(self.result)
+        self._finished = True
         log.info(
             "test %s, %selapsed %s, in %s",
             split_text(scores["test"]),
@@ -280,7 +349,13 @@ class Run:
 
     def _said(self):
         """What callbacks with a `result()` say in the result, by name."""
-        return {name: c.result() for name, c in self._callbacks.items() if hasattr(c, "result")}
+        said = {name: c.result() for name, c in self._callbacks.items() if hasattr(c, "result")}
+        for name, result in said.items():
+            try:
+                said[name] = json.loads(json_text(result))
+            except (TypeError, ValueError) as error:
+                raise UserError(f"callbacks.{name}: result.json cannot hold its result(): {error}") from error
+        return said
 
     def _hold(self):
         """Take the directory, or raise; then it is ours to write to."""
@@ -304,26 +379,39 @@ class Run:
             log.info("%d replicas on %d workers", self.strategy.num_replicas_in_sync, 1 + len(workers))
 
     def _begin(self):
-        """The result of a run that is finished, else None and the directory is marked as this run's."""
+        """The result of a run that is finished, else None; where no training was, this one's is begun."""
         result = self.directory.result()
         finished = result if result.get("status") == "finished" else None
-        before = self.directory.config_text()
+        before, begun = self.directory.config_text(), checkpoints(self.directory.checkpoints)
         changed = changes(before, self.config_text) if before else []
-        if changed and not self.changes_allowed and (finished or checkpoints(self.directory.checkpoints)):
+        if changed and not self.changes_allowed and (finished or begun):
             raise UserError(
                 f"{self.directory} holds a run with another configuration: {told(changed)}\n"
                 "give that one, or changes=allow to go on with this one"
             )
-        if finished and not changed:
+        self._begun, self._finished = True, finished is not None
+        if finished and not changed and not self._lost(begun):
+            if before is None:
+                self.directory.write_record(self.record)
             log.info("%s is finished: test %s", self.directory, split_text(finished["test"]))
             return finished
-        begun = checkpoints(self.directory.checkpoints)
         if before and begun and (warning := schedule_warning(before, self.config_text)):
             log.warning(warning)
-        self.directory.write_result({"status": "running"})  # before the configuration it does not belong to
-        self._begun = True
-        self.directory.write_record(self.record)
+        if not (finished or begun):
+            self._write_record()
         return None
+
+    def _lost(self, begun):
+        """The files that a finished run has lost, which its last checkpoint gives again; they are logged."""
+        lost = ", ".join(path.name for path in self.directory.lost)
+        if lost and not begun:
+            raise UserError(
+                f"{self.directory} is finished, but {lost} and its checkpoints are gone\n"
+                "give another hydra.run.dir to train anew"
+            )
+        if lost:
+            log.warning("%s is finished, but without %s: written again", self.directory, lost)
+        return lost
 
     def _tell(self, event, *arguments):
         """Call the method `event` of the callbacks that know runs."""
@@ -347,6 +435,26 @@ class Run:
                 f"{name}_logits": found.astype(np.float16),
             }
         replace_arrays(self.directory.predictions, arrays)
+
+
+class FirstStep(Callback):
+    """Has `run` take its directory over once a step was trained, before anyone writes what came of it."""
+
+    chief_only = False
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self.run.take_over(self.trainer)
+
+
+def _reason(error):
+    """What a node raised while Hydra built it, which is no part of this package's imports."""
+    while type(error).__name__ == "InstantiationException" and error.__cause__:
+        error = error.__cause__
+    return error
 
 
 def _speed_text(result):

@@ -16,6 +16,7 @@ from resnet.data import Preprocessing
 from resnet.data.dataset import Dataset
 from resnet.data.picture import MODES, read_picture
 from resnet.errors import UserError
+from resnet.files import reading
 from resnet.models.transfer import transfer
 from resnet.run.directory import RunDirectory, flat
 
@@ -69,13 +70,11 @@ def load(directory: str | Path) -> Trained:
     """The Trained of a run directory. Raises UserError for a file that is missing or broken."""
     run = RunDirectory(directory)
     import_targets(run.config())
-    try:
-        return Trained(
-            keras.models.load_model(run.model), Preprocessing.load(run.normalization), run.class_names()
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(f"{directory} holds no network that can be read: {first}") from error
+    with reading(run.model, run.cure):
+        model = keras.models.load_model(run.model)
+    with reading(run.normalization, run.cure):
+        preprocessing = Preprocessing.load(run.normalization)
+    return Trained(model, preprocessing, run.class_names())
 
 
 def import_targets(config: Mapping[str, Any]) -> None:

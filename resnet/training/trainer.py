@@ -76,8 +76,8 @@ class Trainer:
         strategy: a `tf.distribute.Strategy`, from `distribution`; None for the default one.
         seed: of the order of the images and of their augmentation.
 
-    Raises UserError for an option that is out of its range, unless `batch_size` divides among the replicas and
-    gives each part an image, and where `prepare` set another precision than this one; ValueError for
+    Raises UserError for an option out of its range, unless `batch_size` divides among the replicas and gives
+    each part an image, and where `prepare` set another precision than this one; ValueError for
     `sam_adaptive` without a rho.
     """
 

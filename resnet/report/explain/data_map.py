@@ -17,7 +17,6 @@ from matplotlib.ticker import PercentFormatter
 from tqdm import tqdm
 
 from resnet.errors import UserError
-from resnet.files import read_arrays
 from resnet.report import drawing
 from resnet.report.explain import Explanation
 from resnet.report.figures import short
@@ -56,7 +55,7 @@ def explain(networks: Sequence[Subject], dataset: Sample) -> Explanation:
 
 def _is_of(network, labels):
     """Whether the training images are those, one by one, that the run left outcomes of, with these labels."""
-    train, recorded = network.dataset.train, read_arrays(network.run.split)["train"]
+    train, recorded = network.dataset.train, network.run.parts()["train"]
     return np.array_equal(labels, train.labels) and np.array_equal(recorded[: len(train)], train.hashes)
 
 

@@ -1,5 +1,7 @@
 """What a run leaves behind while it trains, and what may stop it: Keras callbacks, one module each."""
 
+import keras
+
 from resnet.run.callbacks.base import Callback
 from resnet.run.callbacks.checkpoints import Checkpoints
 from resnet.run.callbacks.csv import MetricsCsv
@@ -32,4 +34,20 @@ __all__ = [
     "TensorBoard",
     "Weights",
     "Wandb",
+    "default",
 ]
+
+
+def default(recorded: bool = True) -> dict[str, keras.callbacks.Callback]:
+    """What every run has, by name, as in `callbacks=default`; a training that is none, the progress alone."""
+    progress = {"progress": Progress()}
+    if not recorded:
+        return progress
+    return {
+        "checkpoints": Checkpoints(),
+        "receipt": Receipt(),
+        "pictures": Pictures(),
+        "tensorboard": TensorBoard(),
+        "csv": MetricsCsv(),
+        **progress,
+    }
