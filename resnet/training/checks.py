@@ -84,12 +84,14 @@ def augmentation(augmentation: Transform | None) -> None:
 
 def model(model: keras.Model, precision: str, dataset: Dataset) -> None:
     """It takes the images, gives a logit for each class, and was built in the precision in force now."""
-    images, logits = (None, *dataset.image_shape), (None, dataset.num_classes)
+    images, logits = dataset.image_shape, (dataset.num_classes,)
     takes, gives = _shapes(model, images)
     if len(takes) != 1 or any(have not in (None, one) for have, one in zip(*takes, images, strict=False)):
-        raise UserError(f"the model takes {_listed(takes)}; the data have images {images}")
+        raise UserError(f"the model takes images {_listed(takes)}; those of the data are {images}")
     if gives != [logits]:
-        raise UserError(f"the model gives {_listed(gives)}; expected logits {logits}, one for each class")
+        raise UserError(
+            f"the model gives {_listed(gives)} for an image; expected logits {logits}, of the classes"
+        )
     kinds = {layer.compute_dtype for layer in all_layers(model) if isinstance(layer, keras.layers.Conv2D)}
     if kinds and precision not in kinds:
         raise UserError(
@@ -195,11 +197,11 @@ def monitors(
 
 
 def _shapes(model, images):
-    """The shapes that a model takes and gives; of one that is a class of its own for such `images`."""
+    """The shapes that a model takes and gives for one image, of the shape `images` where it does not say."""
     if getattr(model, "outputs", None):
-        return [tuple(x.shape) for x in model.inputs], [tuple(y.shape) for y in model.outputs]
-    found = model.compute_output_spec(keras.KerasTensor(images, "float32"))
-    return [images], [tuple(output.shape) for output in keras.tree.flatten(found)]
+        return [tuple(x.shape[1:]) for x in model.inputs], [tuple(y.shape[1:]) for y in model.outputs]
+    found = model.compute_output_spec(keras.KerasTensor((None, *images), "float32"))
+    return [images], [tuple(output.shape[1:]) for output in keras.tree.flatten(found)]
 
 
 def _listed(shapes):

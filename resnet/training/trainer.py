@@ -19,6 +19,7 @@ from resnet.data.dataset import AnySplit, Dataset
 from resnet.data.feed import feed, with_blocks
 from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError
+from resnet.internals.keras import all_layers, own_variables
 from resnet.models.batch_norm import synchronize
 from resnet.rules import adaptive_has_a_radius
 from resnet.run.epoch_record import keras_logs, record
@@ -168,7 +169,7 @@ class Trainer:
         checks.augmentation(augmentation)
         if not model.built:
             with self.scope():
-                model(tf.zeros((1, *dataset.image_shape)))
+                model(keras.Input(dataset.image_shape))
         checks.model(model, self.precision, dataset)
         checks.optimizer(optimizer, model, self.strategy.num_replicas_in_sync, self.final_weights)
         checks.freeze(self.freeze, optimizer, self.minutes)
@@ -209,6 +210,10 @@ class Trainer:
         self.first_step_at: float | None = None
         self._steps_per_call = 1
         self._feed = feed(dataset.train, self.strategy, self.preprocessing.crop, self.seed)
+        if any(not variable.trainable for layer in all_layers(model) for variable in own_variables(layer)[0]):
+            log.warning(
+                "parts of the model are frozen already, and stay so; layer.trainable=True trains them"
+            )
         self.frozen = bool(self.freeze.parts)
         thaws = self.frozen and self.freeze.epochs is not None
         self._unstepped = [np.array(v) for v in optimizer.variables] if thaws else []
@@ -591,8 +596,6 @@ class Trainer:
         if averages_weights(self.optimizer):
             measure_batch_norm(self.model, self._batches())
         self.weights.apply(self.model, self._batches())
-        if self.frozen:
-            self.freeze.thaw(self.model)
         self.rate.give_back()
 
     def _batches(self):
