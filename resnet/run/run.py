@@ -91,7 +91,8 @@ class Run:
         self._finished = False  # what lies there, and no step was trained since
         self._owns = False  # whether the record there is of this training
         self._goes_on = False  # after a step of an earlier one
-        self._trainer: Trainer | None = None
+        self._had_a_training = False
+        self._summary: str | None = None  # of its model, where that can be told
 
     @property
     def name(self) -> str:
@@ -164,15 +165,16 @@ class Run:
         from resnet.models import summary
 
         with decoration("the summary"):
-            print(summary(trainer.model))
+            self._summary = summary(trainer.model)
+            print(self._summary)
         if self._owns:
             self._write_description(trainer)
 
     def _write_description(self, trainer):
-        from resnet.models import architecture, summary
+        from resnet.models import architecture
 
-        with decoration("the summary"):
-            replace_text(self.directory.summary, summary(trainer.model) + "\n")
+        if self._summary is not None:
+            replace_text(self.directory.summary, self._summary + "\n")
         with decoration("the architecture"):
             replace_text(self.directory.architecture, architecture.svg(trainer.model))
         with replacing(self.directory.normalization) as part:
@@ -219,12 +221,12 @@ class Run:
         Raises UserError for a second training, for workers that find other checkpoints, and for other images
         than the run began with, unless changes are allowed.
         """
-        if self._trainer is not None:
+        if self._had_a_training:
             raise UserError(
                 f"{self.directory}: this Run has had its training; for another enter another, "
                 "with resnet.Run(directory)"
             )
-        self._trainer = trainer
+        self._had_a_training = True
         found = self._checkpoint
         steps = everyone(self.strategy, found and found[1]["step"])
         if len(set(steps)) > 1:

@@ -51,7 +51,8 @@ class Rate:
 
     def stepped(self, epoch: float) -> None:
         """Steps have assigned the rate at `epoch`: it is no callback's doing."""
-        self._known, self._without = np.float32(self(epoch)["learning_rate"]), self._own(epoch)[1]
+        _, self._without = self._own(epoch)
+        self._known = np.float32(self._without * self.callback_factor)
 
     def honour(self) -> None:
         """Take over what a callback has made of the rate.
