@@ -1,11 +1,11 @@
-# make setup | train | test | quick | fuzz | check | docs | bench; ARGS="..." passes overrides to train.py, DATA is where CIFAR-10 lies
+# make setup | train | test | quick | slow | fuzz | check | docs | bench; ARGS="..." passes overrides to train.py, DATA is where CIFAR-10 lies
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?= experiment=demo
 DATA ?= data
 
-.PHONY: setup train test quick fuzz check docs bench
+.PHONY: setup train test quick slow fuzz check docs bench
 
 setup: $(VENV)/.complete
 
@@ -16,7 +16,7 @@ UNFIT = $(PYTHON) is $(if $(FOUND),Python $(FOUND),not there); what runs is $(VE
 $(VENV)/.complete: requirements.lock
 	$(if $(filter $(VERSIONS),$(FOUND)),,$(error $(UNFIT)))
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements.lock  # Python compiles what it imports
 	touch $@
 
 train: setup
@@ -28,6 +28,9 @@ test: setup
 # On another system, in an environment that is there: make quick BIN=where/its/python/is
 quick: $(if $(filter $(VENV)/bin,$(BIN)),setup)
 	$(BIN)/python -m pytest -m "not slow" --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
+slow: setup
+	$(BIN)/python -m pytest -m slow --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 fuzz: setup
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/test_fuzz.py
