@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from resnet.cli.check import check
 from resnet.cli.command import check_run_directory, command, import_keras, record, threads
 from resnet.cli.experiments import leave_out_foreign
+from resnet.cli.jobs import stoppable
 from resnet.cli.sweeps import check_objective
 
 
@@ -33,7 +34,7 @@ def train(config: DictConfig) -> float | None:
     trainer = trainer_of(config, threads(config))
     directory, changes_allowed = HydraConfig.get().runtime.output_dir, config.changes == "allow"
     run = Run(directory, record(config), trainer.strategy, started, changes_allowed)
-    with run, workers_stay(trainer.strategy):
+    with stoppable(), run, workers_stay(trainer.strategy):
         if not run.result:
             parts = parts_of(config, trainer)
             check_objective(config.trainer.watch, parts["dataset"].validation is not None)

@@ -21,7 +21,7 @@ from resnet.run.directory import RunDirectory
 from resnet.run.run import RESULT
 from resnet.training import metrics
 from resnet.training.environment import prepare
-from resnet.training.schedules import Plateau, Steps
+from resnet.training.schedules import Cosine, Plateau, Steps
 from resnet.training.trainer import Trainer
 from tests.entry_point import ROOT
 from tests.test_trainer import small_digits
@@ -31,7 +31,6 @@ def fit(
     directory=None,
     dataset=None,
     callbacks=None,
-    seed=3,
     optimizer=None,
     model=None,
     changes_allowed=False,
@@ -45,7 +44,7 @@ def fit(
     options = {"epochs": 3, "batch_size": 40, "augmentation": shift_flip(), **options}
     if directory is None:
         return resnet.fit(model, dataset, optimizer, callbacks=callbacks or {}, **options)
-    with resnet.Run(directory) as run:
+    with resnet.Run(directory, changes_allowed=changes_allowed) as run:
         callbacks = {"checkpoints": Checkpoints(), **(callbacks or {})}
         trainer = resnet.fit(model, dataset, optimizer, callbacks=callbacks, run=run, **options)
         trainer.result = run.result
@@ -402,6 +401,31 @@ def test_a_run_has_one_training_and_says_so_when_it_is_over(tmp_path, caplog):
         resnet.fit(resnet_v1(dataset.image_shape, 10, depth=8), dataset, run=again, **options)
     assert f"{tmp_path} is finished, and nothing was trained" in caplog.text
     assert again.result["test"] == pytest.approx(test)
+
+
+def test_a_run_is_gone_on_with_by_its_recipe(tmp_path):
+    """What no weight tells: options of the optimizer, schedule, batch. More epochs are the same recipe."""
+    begun = {"epochs": 1, "schedule": Cosine(9), "plateau": Plateau(patience=2)}
+    fit(tmp_path, **begun)
+    others = [
+        ({"optimizer": keras.optimizers.SGD(0.01, momentum=0.8)}, ["learning_rate=0.01, it was 0.05"]),
+        ({"optimizer": keras.optimizers.SGD(0.05, momentum=0.8)}, ["optimizer.momentum=0.8, it was 0.9"]),
+        ({"schedule": Cosine(8)}, ["schedule.epochs=8, it was 9"]),
+        ({"schedule": lambda epoch: 1.0}, ["schedule.kind", "it was Cosine"]),
+        ({"plateau": None}, ["plateau.patience=absent, it was 2"]),
+        ({"batch_size": 20}, ["trainer.batch_size=20, it was 40"]),
+    ]
+    before = (tmp_path / "result.json").read_text()
+    for options, words in others:
+        with pytest.raises(UserError) as raised:
+            fit(tmp_path, **{**begun, "epochs": 2, **options})
+        assert all(word in str(raised.value) for word in words), raised.value
+        assert "changes_allowed=True" in str(raised.value)
+        assert (tmp_path / "result.json").read_text() == before
+    assert len(fit(tmp_path, **{**begun, "epochs": 2}).history) == 2
+    other = keras.optimizers.SGD(0.01, momentum=0.8)
+    allowed = fit(tmp_path, **{**begun, "epochs": 3}, optimizer=other, changes_allowed=True)
+    assert len(allowed.history) == 3
 
 
 def test_the_default_callbacks_are_those_of_the_configuration():

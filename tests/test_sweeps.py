@@ -2,6 +2,8 @@
 
 import csv
 import os
+import re
+import signal
 import sqlite3
 import time
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from resnet.run.checkpoints import newest
 from tests.entry_point import ROOT, TINY, result, start, train
 
 STEPS = (*TINY, "trainer.batch_size=10", "trainer.max_steps=20", "trainer.deterministic=true")
@@ -46,6 +49,35 @@ def test_a_job_that_fails_stays_alone_and_a_finished_one_is_not_run_again(launch
     assert train(*command, cwd=tmp_path).returncode == 1
     assert (sweep / "1" / "result.json").stat() == before
     assert "is finished" in (sweep / "1" / "train.log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stop", "number"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGINT), (os.kill, signal.SIGTERM)]
+)
+def test_jobs_beside_each_other_stop_together(stop, number, tmp_path):
+    """As by Ctrl-C in a terminal, or told to the sweep alone: each job saves its last step, none begins."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    endless = (*TINY, "trainer.batch_size=10", "trainer.epochs=100000", "seed=1,2,3", "hydra.sweep.dir=sweep")
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    process = start("-m", *endless, *launcher, cwd=tmp_path, start_new_session=True)
+    running = [tmp_path / "sweep" / job for job in "01"]
+    while not all((run / "metrics.csv").exists() for run in running):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    stop(process.pid, number)
+    said, _ = process.communicate()
+    assert process.returncode == 128 + number, said
+    with pytest.raises(ProcessLookupError):  # soon nothing of it is left
+        for _ in range(600):
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+    assert [result(run)["status"] for run in running] == ["interrupted"] * 2
+    stopped = [int(step) for step in re.findall(r"stopped by \w+ after step (\d+)", said)]
+    saved = [newest(run / "checkpoints")[1]["step"] for run in running]
+    assert sorted(saved) == sorted(stopped)
+    assert said.count("resume=") == 2 and "Traceback" not in said
+    assert not list((tmp_path / "sweep" / "2").glob("*.json"))
 
 
 def test_slurm_composes():

@@ -30,7 +30,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet.cli import building, streams
+from resnet.cli import building, jobs, streams
 from resnet.cli import help as program_help
 from resnet.cli.arguments import (
     is_multirun,
@@ -69,7 +69,7 @@ def command(main: Callable[[], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing
     try:
         sys.argv[1:] = read(sys.argv[1:])
-        with at_end:
+        with at_end, jobs.interrupted():
             main()
     except KeyboardInterrupt as interruption:
         sys.exit(128 + getattr(interruption, "number", 2))

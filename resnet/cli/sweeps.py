@@ -14,6 +14,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from resnet.cli import jobs
 from resnet.errors import ConfigError
 
 
@@ -39,6 +40,8 @@ class Check(Callback):
             )
         if _chooses(config.hydra.sweeper):
             _prepare_study(config)
+        if jobs.beside_others(config.hydra):
+            jobs.hand_on_signals()
 
 
 def check_objective(watched: str, has_validation: bool) -> None:

@@ -219,7 +219,7 @@ class Run:
         """Give a compiled `trainer` the state of the newest whole checkpoint, if there is one.
 
         Raises UserError for a second training, for workers that find other checkpoints, and for other images
-        than the run began with, unless changes are allowed.
+        or another recipe than the run began with, unless changes are allowed.
         """
         if self._had_a_training:
             raise UserError(
@@ -243,6 +243,13 @@ class Run:
             raise UserError(
                 f"the training images are not those that {self.directory} began with\n"
                 "go on in the working directory that a relative data.dir is meant for, or with changes=allow"
+            )
+        kept = json_text(notes.get("recipe", trainer.recipe))  # older ones have none
+        changed = changes(kept, json_text(trainer.recipe))
+        if changed and not self.changes_allowed:
+            raise UserError(
+                f"{self.directory} holds a run of another recipe: {told(changed)}\n"
+                "give that one, or changes=allow (changes_allowed=True in Python) to go on with this one"
             )
         trainer.restore(arrays, notes)
         self._goes_on = True

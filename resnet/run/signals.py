@@ -10,6 +10,8 @@ import threading
 from contextlib import suppress
 
 log = logging.getLogger(__name__)
+INSISTENT = (signal.SIGINT, signal.SIGTERM)
+WARNINGS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGHUP") if hasattr(signal, name))
 
 
 class Signals:
@@ -22,15 +24,11 @@ class Signals:
     A thread takes the signals, because Python's own handlers wait until TensorFlow returns.
     """
 
-    INSISTENT = (signal.SIGINT, signal.SIGTERM)
-    WARNINGS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGHUP") if hasattr(signal, name))
-
     def __init__(self) -> None:
         self.received = None
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
-        free = [number for number in self.WARNINGS if signal.getsignal(number) == signal.SIG_DFL]
-        self._handlers = {n: signal.signal(n, lambda *_: None) for n in (*self.INSISTENT, *free)}
+        self._handlers = {number: signal.signal(number, _leave) for number in to_take()}
         self._wakeup = signal.set_wakeup_fd(self._writer.fileno())
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -48,9 +46,19 @@ class Signals:
                     self._take(byte[0])
 
     def _take(self, number):
-        if number in self.INSISTENT and self.received in self.INSISTENT:
+        if number in INSISTENT and self.received in INSISTENT:
             os._exit(128 + number)
-        if number in self.INSISTENT or not self.received:
+        if number in INSISTENT or not self.received:
             self.received = number
             with suppress(OSError):  # of a full disk the training itself will tell
                 log.info("stopping after the step at hand; Ctrl-C or SIGTERM once more to stop at once")
+
+
+def to_take() -> list[int]:
+    """The signals that ask to stop, but for the warnings that someone else takes."""
+    free = (signal.SIG_DFL, _leave)
+    return [*INSISTENT, *(number for number in WARNINGS if signal.getsignal(number) in free)]
+
+
+def _leave(*_):
+    """To the thread that takes the signals."""

@@ -32,6 +32,7 @@ from resnet.training.freezing import Freeze
 from resnet.training.losses import AnyLoss, cross_entropy, loss_of
 from resnet.training.metrics import Metric
 from resnet.training.rate import Rate
+from resnet.training.recipe import recipe
 from resnet.training.schedules import Constant, Plateau, Schedule, Stretched
 from resnet.training.sharpness import SAM
 from resnet.training.steps import Steps, averages_weights, unscaled
@@ -183,6 +184,9 @@ class Trainer:
         self.rate = Rate(optimizer, schedule or Constant(), self.plateau, growth)
         if self.scale_rate_from:
             log.info("learning rate %.4g, scaled from %.4g", self.rate.base, self.rate.base / growth)
+        own = {"batch_size": self.batch_size, "accumulate_steps": self.accumulate_steps, "seed": self.seed}
+        parts = {"trainer": own, "schedule": schedule, "plateau": self.plateau, "sam": self.sharpness}
+        self.recipe = recipe(optimizer, self.rate.base, **parts)
         self.watched = self._watched(dataset)
         self.weights = final_weights(self.final_weights, self.average_from, self.ema_decay, self.watched)
         with self.scope():
@@ -276,6 +280,7 @@ class Trainer:
             "steps_per_epoch": self.steps_per_epoch,
             "history": self.history,
             "data": self.dataset.train.checksum,
+            "recipe": self.recipe,
             "test_looks": self.test_looks,
             "final_weights": self.final_weights,
             "minutes": self.minutes,

@@ -1,0 +1,39 @@
+"""What decides the steps of a training and lies in no variable: whether another one goes on with the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from resnet.training.steps import unscaled
+
+
+def recipe(optimizer: keras.optimizers.Optimizer, rate: float, **parts: Any) -> dict[str, dict[str, Any]]:
+    """The plain values that each of the parts of a training was made with, as far as it shows them, by name.
+
+    A part is a dict, an object, a function or None. Of an optimizer it is what its `get_config` says, but for
+    its name, which counts the optimizers of a process; `rate` is its own learning rate, before any factor.
+    """
+    own = unscaled(optimizer)
+    config = {"kind": type(own).__name__, **own.get_config(), "learning_rate": rate}
+    config.pop("name")
+    return {name: _plain(_shown(part)) for name, part in {"optimizer": config, **parts}.items()}
+
+
+def _shown(part):
+    if part is None or isinstance(part, dict):
+        return part or {}
+    kind = getattr(part, "__qualname__", type(part).__name__)
+    return {"kind": kind, **getattr(part, "__dict__", {})}
+
+
+def _plain(values):
+    simple = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+    return {name: value for name, value in simple.items() if _is_plain(value)}
+
+
+def _is_plain(value):
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
