@@ -197,6 +197,7 @@ def test_early_stopping_stops_a_resumed_run_where_it_stops_the_other(tmp_path):
 
     whole = fit(tmp_path / "whole", callbacks={"stop": stopping()}, epochs=9)
     assert len(whole.history) == 4
+    assert whole.result["final_weights"] == "callbacks.stop"  # which are not the last
     for after in (1, 2, 3):
         parts = tmp_path / f"killed after {after}"
         with pytest.raises(KeyboardInterrupt):

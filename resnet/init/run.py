@@ -50,9 +50,10 @@ def _begin(run, weights, classifier, model, dataset):
     if weights == "last":
         _take_last(network.model, directory, name)
     elif weights not in ("final", ended := directory.result().get("final_weights")):
+        rule = ended if "." in str(ended) else f"trainer.final_weights={ended}"  # or a callback's
         raise UserError(
-            f"init.weights={weights}: {run} did not keep them, for it was trained with "
-            f"trainer.final_weights={ended}; give final or last"
+            f"init.weights={weights}: {run} did not keep them, for it was trained with {rule}; "
+            "give final or last"
         )
     normalization = network.preprocessing.normalization
     _check_pictures(name, normalization, model.input_shape[1:])

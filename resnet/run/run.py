@@ -314,7 +314,7 @@ class Run:
             **scores,
             "test_looks": trainer.test_looks,
             "original_data": trainer.dataset.original and trainer.dataset.original(),
-            "final_weights": trainer.final_weights,
+            "final_weights": _ended_with(trainer),
             "epochs": len(history),
             "steps": trainer.step,
             "elapsed_seconds": time.time() - self.started,
@@ -464,6 +464,16 @@ def _reason(error):
     while type(error).__name__ == "InstantiationException" and error.__cause__:
         error = error.__cause__
     return error
+
+
+def _ended_with(trainer):
+    """Which weights the training ended with, by a rule of the trainer or from a callback."""
+    gave = (
+        f"callbacks.{name}"
+        for name, callback in trainer.callbacks.items()
+        if getattr(callback, "restore_best_weights", False) and callback.best_weights is not None
+    )
+    return next(gave, trainer.final_weights)
 
 
 def _speed_text(result):
