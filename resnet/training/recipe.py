@@ -30,10 +30,10 @@ def _shown(part):
 
 def _plain(values):
     simple = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
-    return {name: value for name, value in simple.items() if _is_plain(value)}
+    return {name: v for name, v in simple.items() if _is_plain(v) and not name.startswith("_")}
 
 
 def _is_plain(value):
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
+    if isinstance(value, list | dict):
+        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
     return value is None or isinstance(value, bool | int | float | str)

@@ -185,8 +185,9 @@ class Trainer:
         if self.scale_rate_from:
             log.info("learning rate %.4g, scaled from %.4g", self.rate.base, self.rate.base / growth)
         own = {"batch_size": self.batch_size, "accumulate_steps": self.accumulate_steps, "seed": self.seed}
-        parts = {"trainer": own, "schedule": schedule, "plateau": self.plateau, "sam": self.sharpness}
-        self.recipe = recipe(optimizer, self.rate.base, **parts)
+        parts = {"schedule": schedule, "augmentation": augmentation, "loss": loss}
+        ours = {"trainer": own, "plateau": self.plateau, "sam": self.sharpness}
+        self.recipe = recipe(optimizer, self.rate.base, **parts, **ours)
         self.watched = self._watched(dataset)
         self.weights = final_weights(self.final_weights, self.average_from, self.ema_decay, self.watched)
         with self.scope():
