@@ -20,11 +20,11 @@ def float16():
     prepare()
 
 
-def trained(precision, **options):
+def trained(precision, epochs=4):
     prepare(precision=precision)
     keras.utils.set_random_seed(3)
     dataset = digits(train_size=200, test_size=100, validation_split=0.0, seed=1)
-    trainer = Trainer(epochs=4, batch_size=20, precision=precision, **options)
+    trainer = Trainer(epochs=epochs, batch_size=20, precision=precision)
     with trainer.scope():
         model, optimizer = resnet_v1(dataset.image_shape, 10, depth=8), Adam(1e-3)
     resnet.fit(model, dataset, optimizer, trainer=trainer, callbacks=[])
@@ -44,7 +44,7 @@ def test_it_follows_float32(float16):
 
 @pytest.mark.slow
 def test_it_goes_on_with_its_scale(float16):
-    before = trained("float16")
+    before = trained("float16", epochs=1)
     before.optimizer.dynamic_scale.assign(64.0)
     after = Trainer(epochs=4, batch_size=20, precision="float16")
     prepare(precision="float16")
