@@ -8,6 +8,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -78,6 +79,28 @@ def test_jobs_beside_each_other_stop_together(stop, number, tmp_path):
     assert sorted(saved) == sorted(stopped)
     assert said.count("resume=") == 2 and "Traceback" not in said
     assert not list((tmp_path / "sweep" / "2").glob("*.json"))
+
+
+@pytest.mark.slow
+def test_a_job_beside_another_that_is_stopped_alone(tmp_path):
+    """The other one is trained to its end."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    steps = (*TINY, "trainer.batch_size=10", "trainer.max_steps=100000,300", "hydra.sweep.dir=sweep")
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    process = start("-m", *steps, "trainer.epochs=100000", *launcher, cwd=tmp_path)
+    while not (tmp_path / "sweep" / "0" / "metrics.csv").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    pid = next(p.pid for p in psutil.Process(process.pid).children() if holds(p, tmp_path / "sweep" / "0"))
+    os.kill(pid, signal.SIGTERM)
+    said, _ = process.communicate()
+    assert process.returncode == 143, said
+    assert [result(tmp_path / "sweep" / job)["status"] for job in "01"] == ["interrupted", "finished"]
+    assert "Traceback" not in said
+
+
+def holds(process, run):
+    return any(Path(file.path).parent == run for file in process.open_files())
 
 
 def test_slurm_composes():

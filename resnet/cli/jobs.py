@@ -21,6 +21,10 @@ _between: list[Signals] = []  # of a job's process, for good: none between two j
 class Stopped(Exception):
     """Interrupted, in a job beside others: an error as any job's, after which its launcher ends no other."""
 
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message, number)  # all that comes with it from one process to another
+        self.number = number
+
 
 def beside_others(hydra: Any) -> bool:
     """Whether Hydra's configuration is of a launcher that has several processes; with one job it has none."""
@@ -37,12 +41,12 @@ def stoppable() -> Iterator[None]:
         _between.append(Signals())
     asked.extend(filter(None, [_between[0].received]))
     if asked:
-        raise Stopped("not begun: this sweep is being stopped")
+        raise Stopped("not begun: this sweep is being stopped", asked[0])
     try:
         yield
     except Interrupted as error:
         asked.append(error.number)
-        raise Stopped(str(error)) from error
+        raise Stopped(str(error), error.number) from error
 
 
 def hand_on_signals() -> None:
@@ -66,10 +70,11 @@ def _hand_on(number: int, _: Any) -> None:
 
 @contextmanager
 def interrupted() -> Iterator[None]:
-    """Around a sweep: Interrupted, whatever its jobs ended in, if it was asked to stop."""
+    """Around a sweep: Interrupted where it, or a job alone, was asked to stop, whatever its jobs ended in."""
     try:
         yield
     except Exception as error:
-        if not asked:
+        stops = [*asked, *([error.number] if isinstance(error, Stopped) else [])]
+        if not stops:
             raise
-        raise Interrupted(asked[0], str(error)) from error
+        raise Interrupted(stops[0], str(error)) from error

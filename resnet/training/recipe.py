@@ -17,7 +17,7 @@ def recipe(optimizer: keras.optimizers.Optimizer, rate: float, **parts: Any) -> 
     """
     own = unscaled(optimizer)
     config = {"kind": type(own).__name__, **own.get_config(), "learning_rate": rate}
-    config.pop("name")
+    config.pop("name", None)
     return {name: _plain(_shown(part)) for name, part in {"optimizer": config, **parts}.items()}
 
 

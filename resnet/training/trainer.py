@@ -184,10 +184,16 @@ class Trainer:
         self.rate = Rate(optimizer, schedule or Constant(), self.plateau, growth)
         if self.scale_rate_from:
             log.info("learning rate %.4g, scaled from %.4g", self.rate.base, self.rate.base / growth)
-        own = {"batch_size": self.batch_size, "accumulate_steps": self.accumulate_steps, "seed": self.seed}
-        parts = {"schedule": schedule, "augmentation": augmentation, "loss": loss}
-        ours = {"trainer": own, "plateau": self.plateau, "sam": self.sharpness}
-        self.recipe = recipe(optimizer, self.rate.base, **parts, **ours)
+        self.recipe = recipe(
+            optimizer,
+            self.rate.base,
+            trainer={name: getattr(self, name) for name in ("batch_size", "accumulate_steps", "seed")},
+            schedule=schedule,
+            plateau=self.plateau,
+            augmentation=augmentation,
+            loss=loss,
+            sam=self.sharpness,
+        )
         self.watched = self._watched(dataset)
         self.weights = final_weights(self.final_weights, self.average_from, self.ema_decay, self.watched)
         with self.scope():
