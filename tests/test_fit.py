@@ -415,6 +415,7 @@ def test_a_run_is_gone_on_with_by_its_recipe(tmp_path):
         ({"schedule": lambda epoch: 1.0}, ["schedule.kind", "it was Cosine"]),
         ({"plateau": None}, ["plateau.patience=absent, it was 2"]),
         ({"batch_size": 20}, ["trainer.batch_size=20, it was 40"]),
+        ({"augmentation": shift_flip(flip=False)}, ["augmentation.flip=False, it was True"]),
         ({"augmentation": None}, ["augmentation.name=absent, it was shift_flip"]),
         ({"loss": keras.losses.CategoricalFocalCrossentropy(from_logits=True)}, ["loss.kind=Categorical"]),
     ]

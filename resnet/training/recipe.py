@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -12,8 +13,9 @@ from resnet.training.steps import unscaled
 def recipe(optimizer: keras.optimizers.Optimizer, rate: float, **parts: Any) -> dict[str, dict[str, Any]]:
     """The plain values that each of the parts of a training was made with, as far as it shows them, by name.
 
-    A part is a dict, an object, a function or None. Of an optimizer it is what its `get_config` says, but for
-    its name, which counts the optimizers of a process; `rate` is its own learning rate, before any factor.
+    A part is a dict, an object, a function, a Transform or None. Of a function these are the variables that
+    it closes over; of an optimizer what its `get_config` says, but for its name, which counts those of a
+    process. `rate` is its own learning rate, before any factor.
     """
     own = unscaled(optimizer)
     config = {"kind": type(own).__name__, **own.get_config(), "learning_rate": rate}
@@ -25,7 +27,9 @@ def _shown(part):
     if part is None or isinstance(part, dict):
         return part or {}
     kind = getattr(part, "__qualname__", type(part).__name__)
-    return {"kind": kind, **getattr(part, "__dict__", {})}
+    function = getattr(part, "apply", part)
+    closed_over = inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
+    return {"kind": kind, **closed_over, **getattr(part, "__dict__", {})}
 
 
 def _plain(values):
