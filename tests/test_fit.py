@@ -286,7 +286,7 @@ def test_a_metric_is_everywhere(tmp_path, caplog):
 def test_another_number_of_steps_an_epoch_counts_from_its_own_start(tmp_path, caplog):
     fit(tmp_path, epochs=2, batch_size=40)
     (tmp_path / "result.json").unlink()
-    trainer = fit(tmp_path, epochs=4, batch_size=20)
+    trainer = fit(tmp_path, epochs=4, batch_size=20, changes_allowed=True)
     assert [record["step"] for record in trainer.history] == [4, 8, 16, 24]
     assert "an epoch had 4 steps and now has 8" in caplog.text
     losses = [record["train"]["loss"] for record in trainer.history]
@@ -301,7 +301,7 @@ def test_inside_an_epoch_its_steps_cannot_change(tmp_path):
     with pytest.raises(
         UserError, match=r"after step 2 of an epoch of 4, and an epoch now has 8\nfinish epoch 2"
     ):
-        fit(tmp_path, epochs=4, batch_size=20)
+        fit(tmp_path, epochs=4, batch_size=20, changes_allowed=True)
 
 
 @pytest.mark.slow
