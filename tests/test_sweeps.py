@@ -53,8 +53,9 @@ def test_a_job_that_fails_stays_alone_and_a_finished_one_is_not_run_again(launch
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="processes are told to stop by signals")
 @pytest.mark.parametrize(
-    ("stop", "number"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGINT), (os.kill, signal.SIGTERM)]
+    ("stop", "number"), [("killpg", signal.SIGINT), ("kill", signal.SIGINT), ("kill", signal.SIGTERM)]
 )
 def test_jobs_beside_each_other_stop_together(stop, number, tmp_path):
     """As by Ctrl-C in a terminal, or told to the sweep alone: each job saves its last step, none begins."""
@@ -66,7 +67,7 @@ def test_jobs_beside_each_other_stop_together(stop, number, tmp_path):
     while not all((run / "metrics.csv").exists() for run in running):
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
-    stop(process.pid, number)
+    getattr(os, stop)(process.pid, number)
     said, _ = process.communicate()
     assert process.returncode == 128 + number, said
     with pytest.raises(ProcessLookupError):  # soon nothing of it is left
@@ -82,6 +83,7 @@ def test_jobs_beside_each_other_stop_together(stop, number, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="processes are told to stop by signals")
 def test_a_job_beside_another_that_is_stopped_alone(tmp_path):
     """The other one is trained to its end."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
