@@ -61,7 +61,7 @@ class Run:
         record: what `.hydra/` holds, text by file name; `config.yaml` is the configuration.
         strategy: the trainer's `tf.distribute.Strategy`, which connects the workers.
         started: when the program was launched, or this job of a sweep began, in seconds since the epoch.
-        changes_allowed: whether a run may go on with another configuration than it began with.
+        changes_allowed: whether a run may go on with another configuration, or recipe, than it began with.
 
     Entering raises UserError while another process runs in this directory, for another configuration unless
     allowed, and where the workers' configurations differ.
