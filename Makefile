@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?= experiment=demo
 DATA ?= data
+PYTEST = $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .PHONY: setup train test quick slow fuzz check docs bench
 
@@ -23,14 +24,14 @@ train: setup
 	$(BIN)/python train.py $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+	$(PYTEST)
 
 # On another system, in an environment that is there: make quick BIN=where/its/python/is
 quick: $(if $(filter $(VENV)/bin,$(BIN)),setup)
-	$(BIN)/python -m pytest -m "not slow" --numprocesses=auto --maxprocesses=4 --dist=worksteal
+	$(PYTEST) -m "not slow"
 
 slow: setup
-	$(BIN)/python -m pytest -m slow --numprocesses=auto --maxprocesses=4 --dist=worksteal
+	$(PYTEST) -m slow
 
 fuzz: setup
 	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/test_fuzz.py

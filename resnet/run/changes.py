@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -14,11 +15,16 @@ TOLD = 8
 
 def changes(before: str, after: str) -> list[str]:
     """How one configuration, as YAML, differs from the one before: one text per key."""
-    old, new = (flat(yaml.safe_load(text) or {}) for text in (before, after))
-    keys = sorted({*old, *new} - {"changes"})
+    old, new = ({**(yaml.safe_load(text) or {}), "changes": None} for text in (before, after))
+    return differences(old, new)
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """How one tree of values differs from the one before: one text per key."""
+    old, new = flat(before), flat(after)
     return [
         f"{key}={new.get(key, 'absent')}, it was {old.get(key, 'absent')}"
-        for key in keys
+        for key in sorted({*old, *new})
         if old.get(key, "absent") != new.get(key, "absent")
     ]
 
@@ -34,16 +40,10 @@ def schedule_warning(before: str, after: str) -> str | None:
     `before` and `after` are configurations, YAML. A schedule with `epochs: ${trainer.epochs}` is another one
     when these change.
     """
-    old, new = _schedule(before), _schedule(after)
-    changed = [
-        f"schedule.{key}={new.get(key, 'absent')}, it was {old.get(key, 'absent')}"
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
-    ]
+    changed = differences(_schedule(before), _schedule(after))
     return f"the learning rate jumps to another curve: {told(changed)}" if changed else None
 
 
 def _schedule(text):
     node = OmegaConf.create(text).get("schedule")
-    schedule: Any = OmegaConf.to_container(node, resolve=True) if node else {}
-    return flat(schedule)
+    return {"schedule": OmegaConf.to_container(node, resolve=True) if node else {}}

@@ -24,7 +24,7 @@ from resnet.models import cost
 from resnet.process import forget_peak_memory, git_commit, hours, peak_memory, resume_command, versions
 from resnet.run import split
 from resnet.run.callbacks.base import Callback, in_order
-from resnet.run.changes import changes, schedule_warning, told
+from resnet.run.changes import changes, differences, schedule_warning, told
 from resnet.run.checkpoints import checkpoints, newest
 from resnet.run.directory import RunDirectory, flat
 from resnet.run.epoch_record import split_text
@@ -244,8 +244,8 @@ class Run:
                 f"the training images are not those that {self.directory} began with\n"
                 "go on in the working directory that a relative data.dir is meant for, or with changes=allow"
             )
-        kept = json_text(notes.get("recipe", trainer.recipe))  # older ones have none
-        changed = changes(kept, json_text(trainer.recipe))
+        recipe = json.loads(json_text(trainer.recipe))  # as a checkpoint has it; older ones have none
+        changed = differences(notes.get("recipe", recipe), recipe)
         if changed and not self.changes_allowed:
             raise UserError(
                 f"{self.directory} holds a run of another recipe: {told(changed)}\n"
