@@ -218,6 +218,73 @@ def test_what_a_callback_monitors_must_be_there():
         fit(callbacks={"stop": stop})
 
 
+@pytest.mark.parametrize(
+    ("callback", "words"),
+    [
+        (keras.callbacks.BackupAndRestore("backup"), "callbacks.mine: BackupAndRestore .*\n.*resume="),
+        (
+            keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+            "callbacks.mine.swap_on_epoch=true: .*\ngive false",
+        ),
+    ],
+)
+def test_another_way_to_go_on_or_to_end_is_refused(callback, words):
+    with pytest.raises(UserError, match=words):
+        fit(callbacks={"mine": callback})
+
+
+@pytest.mark.slow
+def test_callbacks_are_called_as_keras_calls_them(capsys):
+    def short(given):
+        return given if isinstance(given, int) else "loss" in given
+
+    class Hear(keras.callbacks.Callback):
+        every_step = True
+
+        def __init__(self):
+            super().__init__()
+            self.heard = []
+
+        def __getattribute__(self, name):
+            if name.startswith("on_"):
+                return lambda *given, logs=None: self.heard.append((name, *map(short, (*given, logs or {}))))
+            return super().__getattribute__(name)
+
+    dataset, ours, theirs = small_digits(0.2), Hear(), Hear()
+    fit(dataset=dataset, callbacks=[ours, keras.callbacks.ProgbarLogger()], epochs=2)
+    assert "Epoch 2/2" in capsys.readouterr().out
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(dataset.num_classes)])
+    model.compile(loss="sparse_categorical_crossentropy")
+    parts = [(part.images, part.labels) for part in (dataset.train, dataset.validation)]
+    model.fit(*parts[0], 40, 2, 0, [theirs], validation_data=parts[1], validation_batch_size=500)
+    assert ours.heard == theirs.heard
+
+
+@pytest.mark.slow
+def test_what_swaps_averages_in_has_them_judged():
+    def trained(callbacks):
+        optimizer = keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.9)
+        return fit(optimizer=optimizer, callbacks=callbacks)
+
+    trainer, other = trained([keras.callbacks.SwapEMAWeights()]), trained([])
+    judged = [t.history[-1]["validation"]["loss"] for t in (trainer, other)]
+    ended = trainer.evaluate(trainer.dataset.validation)["loss"]
+    assert judged[0] == pytest.approx(ended, rel=1e-5)
+    assert judged[1] != pytest.approx(ended, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_writes_on_in_the_csv_of_keras(tmp_path):
+    def csv_logger():
+        return {"csv": keras.callbacks.CSVLogger(tmp_path / "mine.csv")}
+
+    fit(tmp_path / "run", callbacks=csv_logger(), epochs=2)
+    (tmp_path / "run" / "result.json").unlink()
+    fit(tmp_path / "run", callbacks=csv_logger(), epochs=3)
+    rows = list(csv.DictReader((tmp_path / "mine.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+
+
 @pytest.mark.slow
 def test_a_rate_that_a_callback_assigns_counts_from_then_on(tmp_path):
     """It multiplies what schedule and plateau say, also after a resume."""

@@ -1,5 +1,6 @@
 """Metrics beside scikit-learn's, in batches, on one replica and on two."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +8,7 @@ from hydra.utils import instantiate
 from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
 
+from resnet.errors import UserError
 from resnet.report import evaluation
 from resnet.training import metrics
 from resnet.training.trainer import Trainer
@@ -56,6 +58,41 @@ def test_all_are_scikit_learns(absent):
         assert metrics.values(found) == pytest.approx(expected, rel=1e-5)
         for metric in found.values():
             metric.reset_state()
+
+
+def test_thresholds_of_keras_compare_with_probabilities():
+    labels, logits = some_outcomes(-1)
+    targets, probabilities = np.eye(8)[labels], softmax(logits.astype(float), axis=1)
+    names = ["auc", "auc_of_logits", "precision", "recall_of_3", "of_probabilities", "divergence", "f1_above"]
+    chosen = [
+        keras.metrics.AUC(num_thresholds=5000),
+        keras.metrics.AUC(num_thresholds=5000, from_logits=True),
+        keras.metrics.Precision(),
+        keras.metrics.Recall(class_id=3),
+        keras.metrics.CategoricalCrossentropy(),
+        keras.metrics.KLDivergence(),
+        keras.metrics.F1Score("macro", threshold=0.3),
+    ]
+    found = metrics.built(dict(zip(names, chosen, strict=True)), 8)
+    for metric in found.values():
+        metrics.update(metric, tf.constant(targets, tf.float32), tf.constant(logits))
+    sure = probabilities > 0.5
+    expected = [
+        sklearn_metrics.roc_auc_score(targets.ravel(), probabilities.ravel()),
+        sklearn_metrics.roc_auc_score(targets.ravel(), logits.ravel()),
+        sklearn_metrics.precision_score(targets.ravel(), sure.ravel()),
+        sklearn_metrics.recall_score(targets[:, 3], sure[:, 3]),
+        sklearn_metrics.log_loss(labels, probabilities),
+        sklearn_metrics.log_loss(labels, probabilities),  # of whole classes
+        sklearn_metrics.f1_score(targets, probabilities > 0.3, average="macro"),
+    ]
+    assert list(metrics.values(found).values()) == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 8])
+def test_what_takes_numbers_of_classes_is_refused(classes):
+    with pytest.raises(UserError, match=r"metrics.sparse cannot take .*\n.*Categorical in their names"):
+        metrics.built({"sparse": keras.metrics.SparseCategoricalAccuracy()}, classes)
 
 
 def test_shares_of_a_class_by_hand():

@@ -21,7 +21,6 @@ from resnet.run.epoch_record import flat
 ROUNDING = {"float32": 1e-5, "bfloat16": 2e-3, "float16": 5e-4}
 GROWTH, MOST = 10.0, 0.25
 WRITERS = (
-    keras.callbacks.BackupAndRestore,
     keras.callbacks.CSVLogger,
     keras.callbacks.ModelCheckpoint,
     keras.callbacks.RemoteMonitor,

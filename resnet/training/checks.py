@@ -154,12 +154,22 @@ def callbacks(
     final_weights: str,
     optimizer: keras.optimizers.Optimizer,
 ) -> None:
-    """Each is one, has the run that it needs, and no second rule of final weights."""
+    """Each is one, has the run that it needs, no second rule of final weights, nor another way to go on."""
     for name, callback in callbacks.items():
         if not isinstance(callback, keras.callbacks.Callback):
             raise UserError(f"callbacks.{name}: {callback!r} is no keras.callbacks.Callback")
         if getattr(callback, "needs_run", False) and getattr(callback, "run", None) is None:
             raise UserError(f"callbacks.{name} records a run: give run=..., or leave it out")
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise UserError(
+                f"callbacks.{name}: BackupAndRestore brings weights back and begins the schedule anew\n"
+                "leave it out: a run goes on by resume=, in Python by its Run"
+            )
+        if getattr(callback, "swap_on_epoch", False):
+            raise UserError(
+                f"callbacks.{name}.swap_on_epoch=true: a training cut short would end with other weights\n"
+                "give false: what is watched, and what it ends with, are the averages without it"
+            )
         rule = f"trainer.final_weights={final_weights}" if final_weights != "last" else ""
         if averages_weights(optimizer):
             rule = type(optimizer).__name__

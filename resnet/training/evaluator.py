@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
@@ -31,13 +32,23 @@ class Evaluator:
             self._split, self._feed = split, feed(split, self.strategy)
             self._see = self.steps.evaluation(self._feed)
 
-    def logits(self, split: AnySplit) -> Iterator[tf.Tensor]:
-        """Those of each batch in turn, float32 `(B, K)`; the metrics have seen no others."""
+    def logits(
+        self, split: AnySplit, callbacks: keras.callbacks.CallbackList | None = None
+    ) -> Iterator[tf.Tensor]:
+        """Those of each batch in turn, float32 `(B, K)`; the metrics have seen no others.
+
+        Of the batches `callbacks` are told, as Keras tells them.
+        """
         self.prepare(split)
         self.steps.reset_metrics()
         numbers = np.arange(len(split), dtype=np.int32)[None]
         calls = [numbers[:, i : i + BATCH] for i in range(0, len(split), BATCH)]
         with tqdm(total=len(calls), desc="evaluation", unit="batch", leave=False, disable=None) as bar:
-            for indices, block in with_blocks(self._feed, calls):
-                yield self._see(block, tf.constant(indices))
+            for batch, (indices, block) in enumerate(with_blocks(self._feed, calls)):
+                if callbacks:
+                    callbacks.on_test_batch_begin(batch)
+                seen = self._see(block, tf.constant(indices))
+                if callbacks:
+                    callbacks.on_test_batch_end(batch, self.steps.measured())
+                yield seen
                 bar.update()

@@ -2,7 +2,8 @@
 
 A metric is a `keras.metrics.Metric`, or a function of targets and logits that gives one number per image. It
 is measured in training and in evaluation, and stands in the epoch's record under the name it is given. Where
-training mixes images, an image is of several classes, in shares.
+training mixes images, an image is of several classes, in shares. Of Keras' own those that compare with a
+threshold (`AUC`, `Precision`), say `from_logits=False`, or are a `KLDivergence`, see the logits' softmax.
 
 A `_target_` is called to give a metric, as `top_k` is; for a bare function say `_partial_: true`.
 """
@@ -15,6 +16,8 @@ from typing import TypeAlias
 import keras
 import tensorflow as tf
 from keras import ops
+
+from resnet.errors import UserError
 
 Metric: TypeAlias = keras.metrics.Metric | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -69,16 +72,33 @@ class CalibrationError(keras.metrics.Metric):
 
 
 def built(metrics: Mapping[str, Metric], num_classes: int) -> dict[str, keras.metrics.Metric]:
-    """The metrics, by name, as Keras metrics whose variables exist; to be called in the strategy's scope."""
+    """The metrics, by name, as Keras metrics whose variables exist; to be called in the strategy's scope.
+
+    Raises UserError for one that cannot take what it will be given.
+    """
     found = {}
     for name, metric in metrics.items():
         if not isinstance(metric, keras.metrics.Metric):
             metric = keras.metrics.MeanMetricWrapper(metric, name=name)
-        # Some make their variables when they first see a batch, which in a compiled step is too late.
-        metric.update_state(tf.zeros([1, num_classes]), tf.zeros([1, num_classes]))
+        # Some make their variables when they first see a batch, which in a compiled step is too late. It has
+        # another number of images than of classes, between which nothing must be taken for the other.
+        batch = tf.zeros([num_classes + 1, num_classes])
+        try:
+            update(metric, batch, batch)
+        except Exception as error:  # one's own can raise anything
+            raise UserError(
+                f"metrics.{name} cannot take targets and logits, both (B, {num_classes}): "
+                f"{str(error).strip().splitlines()[0]}\n"
+                "targets are one-hot, for which Keras' have Categorical in their names, not Sparse"
+            ) from error
         metric.reset_state()
         found[name] = metric
     return found
+
+
+def update(metric: keras.metrics.Metric, targets: tf.Tensor, logits: tf.Tensor) -> None:
+    """Show a batch to a metric, as what it takes: logits or probabilities."""
+    metric.update_state(targets, tf.nn.softmax(logits) if _takes_probabilities(metric) else logits)
 
 
 def default() -> dict[str, Metric]:
@@ -89,6 +109,18 @@ def default() -> dict[str, Metric]:
 def values(metrics: Mapping[str, keras.metrics.Metric]) -> dict[str, float]:
     """What the metrics say, floats by name; of one with several numbers, such as one per class, the mean."""
     return {name: float(tf.reduce_mean(metric.result())) for name, metric in metrics.items()}
+
+
+def _takes_probabilities(metric):
+    kind = type(metric)
+    if kind is keras.metrics.MeanMetricWrapper or not kind.__module__.startswith("keras."):
+        return False  # a function's, or one's own
+    if kind is keras.metrics.KLDivergence:
+        return True
+    config = metric.get_config()
+    if "from_logits" in config:
+        return not config["from_logits"]
+    return config.get("threshold") is not None or hasattr(metric, "thresholds")
 
 
 def _predicted(logits):

@@ -15,7 +15,7 @@ from resnet.data.preprocessing import Preprocessing
 from resnet.errors import UserError
 from resnet.internals.keras import clip
 from resnet.training.losses import BatchLoss
-from resnet.training.metrics import Metric, built, default, values
+from resnet.training.metrics import Metric, built, default, update, values
 from resnet.training.sharpness import SAM
 
 CLIPPING = ("clipnorm", "global_clipnorm", "clipvalue")
@@ -226,7 +226,7 @@ class Steps:
             if name == "loss":
                 metric.update_state(found.losses + found.decay)
             else:
-                metric.update_state(targets, found.logits)
+                update(metric, targets, found.logits)
 
     def reset_metrics(self) -> None:
         for metric in self.metrics.values():

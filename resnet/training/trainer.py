@@ -237,15 +237,15 @@ class Trainer:
         """Train to the last epoch, then give the model its final weights; returns `history`.
 
         `history` holds a record for each epoch, see `run.epoch_record`. Callbacks are those of Keras, in a
-        list or by name. `on_train_batch_end` comes after each call, which holds up to 16 steps; a callback
-        whose `every_step` is true gets every step, and one with `steps_to_next(step)` says after how many
-        more steps a call must end (None: it does not mind). Where one has a true `needs_outcomes`,
-        `trainer.outcomes` holds what `Steps.training` gives of the images of the last call, whose numbers
-        `(S, B)` are `trainer.indices`; where one has a true `expects_divergence`, a loss that is not finite
-        is no error. What a callback remembers is part of the checkpoint, see `training.callback_memory`. A
-        rate that one assigns to `model.optimizer.learning_rate` is honoured: from then on the rate is
-        schedule x plateau x what it made of it. `launched` is when the `minutes` began, in seconds since the
-        epoch; None for now.
+        list or by name, called as its `fit` calls them. `on_train_batch_end` comes after each call, which
+        holds up to 16 steps; a callback whose `every_step` is true gets every step, and one with
+        `steps_to_next(step)` says after how many more steps a call must end (None: it does not mind). Where
+        one has a true `needs_outcomes`, `trainer.outcomes` holds what `Steps.training` gives of the images of
+        the last call, whose numbers `(S, B)` are `trainer.indices`; where one has a true
+        `expects_divergence`, a loss that is not finite is no error. What a callback remembers is part of the
+        checkpoint, see `training.callback_memory`. A rate that one assigns to `model.optimizer.learning_rate`
+        is honoured: from then on the rate is schedule x plateau x what it made of it. `launched` is when the
+        `minutes` began, in seconds since the epoch; None for now.
         """
         launched = launched or time.time()
         self.callbacks = named(callbacks)
@@ -261,10 +261,16 @@ class Trainer:
         if self.planned_steps is not None:
             self._fit_schedule_to(self.planned_steps)
         called = keras.callbacks.CallbackList(
-            list(self.callbacks.values()), model=self.model, epochs=self.epochs, steps=self.steps_per_epoch
+            list(self.callbacks.values()),
+            model=self.model,
+            epochs=self.epochs,
+            steps=self.steps_per_epoch,
+            verbose=1,
         )
         for callback in self.callbacks.values():
             callback.trainer = self
+            if self.step and isinstance(callback, keras.callbacks.CSVLogger):
+                callback.append = True  # to what it wrote before
         called.on_train_begin()
         for name, remembered in self._remembered.items():
             if name in self.callbacks:
@@ -354,12 +360,14 @@ class Trainer:
             else:
                 self._remembered[owner.removeprefix(CALLBACKS)] = state
 
-    def evaluate(self, split: AnySplit) -> dict[str, float]:
+    def evaluate(
+        self, split: AnySplit, callbacks: keras.callbacks.CallbackList | None = None
+    ) -> dict[str, float]:
         """Loss (weight decay included) and metrics of a Split, as floats by name.
 
-        Raises UserError if the loss is not finite.
+        `callbacks` are told of its batches. Raises UserError if the loss is not finite.
         """
-        for _ in self._logits(split):
+        for _ in self._logits(split, callbacks):
             pass
         return self._scores()
 
@@ -368,9 +376,9 @@ class Trainer:
         logits = np.concatenate([part.numpy() for part in self._logits(split)])
         return self._scores(), logits
 
-    def _logits(self, split):
+    def _logits(self, split, callbacks=None):
         self.test_looks += split is self.dataset.test
-        return self._evaluator.logits(split)
+        return self._evaluator.logits(split, callbacks)
 
     def _scores(self):
         found = self.steps.measured()
@@ -435,7 +443,7 @@ class Trainer:
             if self.stopped:
                 break
         speed = {"images_per_second": images / (time.perf_counter() - started)} if images else {}
-        record = self._close_epoch(speed, started)
+        record = self._close_epoch(speed, started, callbacks)
         self.epoch_is_whole = self.step - self.epoch_start == self.steps_per_epoch or self.stopped
         self.epoch_start = self.step
         self.history.append(record)
@@ -585,12 +593,14 @@ class Trainer:
         answers = everyone(self.strategy, [self._steps_per_call, bool(self.model.stop_training)])
         self._steps_per_call, self.stopped = answers[0][0], any(stop for _, stop in answers)
 
-    def _close_epoch(self, speed, started):
+    def _close_epoch(self, speed, started, callbacks):
         """The record of the epoch whose last step is done."""
         evaluated, epoch = time.perf_counter(), len(self.history)
         splits = {"train": self.steps.measured()}
         if self.watched:
-            splits[self.watched] = self.evaluate(self.dataset.parts[self.watched])
+            callbacks.on_test_begin()
+            splits[self.watched] = self.evaluate(self.dataset.parts[self.watched], callbacks)
+            callbacks.on_test_end(splits[self.watched])
         rate = self.rate(self._epoch_at(self.step - 1))
         if self.plateau and self.plateau.update(splits[self.watched]["loss"], rate["learning_rate"]):
             self._news.append(f"plateau factor {self.plateau.factor:.4g}")
