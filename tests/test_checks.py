@@ -103,9 +103,9 @@ def test_a_model_that_has_no_weights_yet_gets_them():
 class Own(keras.Model):
     """A class of its own, whose layers Keras knows no graph of."""
 
-    def __init__(self):
+    def __init__(self, activation=None):
         super().__init__()
-        self.flat, self.dense = keras.layers.Flatten(), keras.layers.Dense(10)
+        self.flat, self.dense = keras.layers.Flatten(), keras.layers.Dense(10, activation)
 
     def call(self, images):
         return self.dense(self.flat(images))
@@ -131,6 +131,35 @@ def test_a_model_of_a_class_of_its_own_is_recorded(tmp_path):
 def test_a_model_that_does_not_fit_the_data(model, words):
     with pytest.raises(UserError, match=words):
         train(model())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: dense(activation="softmax"),
+        lambda: keras.Sequential([*dense().layers, keras.layers.Activation("sigmoid", dtype="float32")]),
+        lambda: _in_a_model(keras.layers.Softmax()),
+        lambda: _in_a_model(keras.ops.softmax),
+        lambda: Own("softmax"),
+    ],
+)
+def test_probabilities_are_no_logits(model):
+    with pytest.raises(UserError, match="ends in a softmax or sigmoid; expected logits"):
+        train(model())
+
+
+def _in_a_model(function):
+    images, pictures = keras.Input(SHAPE), keras.Input(SHAPE)
+    inner = keras.Model(images, function(dense()(images)))
+    return keras.Model(pictures, inner(pictures))
+
+
+def test_a_model_that_scales_pictures_is_told_that_they_are_normalised(caplog):
+    train(keras.Sequential([keras.Sequential([keras.layers.Rescaling(1 / 255)]), *dense().layers]))
+    assert "the model begins with Rescaling (rescaling" in caplog.text
+    caplog.clear()
+    train(dense())
+    assert "begins with" not in caplog.text
 
 
 def _two_outputs():

@@ -23,6 +23,14 @@ def all_layers(layer: keras.Layer) -> list[keras.Layer]:
     return layer._flatten_layers(include_self=False)
 
 
+def last_function(output: keras.KerasTensor) -> str:
+    """What gives an output of a model, in small letters: its last activation, or that layer's kind."""
+    operation, _, i = output._keras_history
+    if inner := getattr(operation, "outputs", None):  # a model
+        return last_function(inner[i])
+    return getattr(getattr(operation, "activation", None), "__name__", type(operation).__name__).lower()
+
+
 def direction(metric: keras.metrics.Metric | None) -> str | None:
     """`up` where more is better, `down` where less is; None where the metric does not say."""
     return getattr(metric, "_direction", None)

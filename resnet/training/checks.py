@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -10,10 +11,12 @@ import numpy as np
 from resnet.augmentation.transform import Transform
 from resnet.data.dataset import Dataset
 from resnet.errors import UserError
-from resnet.internals.keras import all_layers, direction, number
+from resnet.internals.keras import all_layers, direction, last_function, number
 from resnet.training.freezing import Freeze
 from resnet.training.steps import averages_weights, unscaled
 
+log = logging.getLogger(__name__)
+PASSED_THROUGH = keras.Model | keras.layers.InputLayer  # which do nothing to images themselves
 # What Keras' optimizers do on one replica only, and what does it on several.
 ONE_REPLICA = {
     "use_ema": "trainer.final_weights=ema",
@@ -83,7 +86,10 @@ def augmentation(augmentation: Transform | None) -> None:
 
 
 def model(model: keras.Model, precision: str, dataset: Dataset) -> None:
-    """It takes the images, gives a logit for each class, and was built in the precision in force now."""
+    """It takes the images, gives a logit for each class, and was built in the precision in force now.
+
+    Warns of one that scales images, which are normalised before.
+    """
     images, logits = dataset.image_shape, (dataset.num_classes,)
     takes, gives = _shapes(model, images)
     if len(takes) != 1 or any(have not in (None, one) for have, one in zip(*takes, images, strict=False)):
@@ -91,6 +97,18 @@ def model(model: keras.Model, precision: str, dataset: Dataset) -> None:
     if gives != [logits]:
         raise UserError(
             f"the model gives {_listed(gives)} for an image; expected logits {logits}, of the classes"
+        )
+    if _gives_probabilities(model, images):
+        raise UserError(
+            "the model ends in a softmax or sigmoid; expected logits, of which the loss takes the softmax\n"
+            f"leave it out: Dense({logits[0]}) without an activation, classifier_activation=None of Keras'"
+        )
+    first = next((layer for layer in all_layers(model) if not isinstance(layer, PASSED_THROUGH)), None)
+    if isinstance(first, keras.layers.Rescaling | keras.layers.Normalization):
+        log.warning(
+            "the model begins with %s (%s), and images are normalised before, as data.normalization says; "
+            "leave it out",
+            *(type(first).__name__, first.name),
         )
     kinds = {layer.compute_dtype for layer in all_layers(model) if isinstance(layer, keras.layers.Conv2D)}
     if kinds and precision not in kinds:
@@ -212,6 +230,13 @@ def _shapes(model, images):
         return [tuple(x.shape[1:]) for x in model.inputs], [tuple(y.shape[1:]) for y in model.outputs]
     found = model.compute_output_spec(keras.KerasTensor((None, *images), "float32"))
     return [images], [tuple(output.shape[1:]) for output in keras.tree.flatten(found)]
+
+
+def _gives_probabilities(model, images):
+    if getattr(model, "outputs", None):
+        return last_function(model.outputs[0]) in ("softmax", "sigmoid")
+    found = np.array(model(np.zeros((1, *images), np.float32)), np.float32)
+    return found.min() >= 0 and abs(found.sum() - 1) < 1e-2
 
 
 def _listed(shapes):
