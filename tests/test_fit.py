@@ -12,15 +12,17 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import resnet
-from resnet.augmentation import Transform, shift_flip
+from resnet.augmentation import Transform, cutout, in_order, mixup, one_of, shift_flip
 from resnet.errors import UserError
 from resnet.models import resnet_v1
 from resnet.run.callbacks import Checkpoints, MetricsCsv, Pictures, TensorBoard, default
+from resnet.run.changes import differences
 from resnet.run.checkpoints import newest
 from resnet.run.directory import RunDirectory
 from resnet.run.run import RESULT
-from resnet.training import metrics
+from resnet.training import losses, metrics
 from resnet.training.environment import prepare
+from resnet.training.recipe import recipe
 from resnet.training.schedules import Cosine, Plateau, Steps
 from resnet.training.trainer import Trainer
 from tests.entry_point import ROOT
@@ -497,6 +499,19 @@ def test_a_run_is_gone_on_with_by_its_recipe(tmp_path):
     other = keras.optimizers.SGD(0.01, momentum=0.8)
     allowed = fit(tmp_path, **{**begun, "epochs": 3}, optimizer=other, changes_allowed=True)
     assert len(allowed.history) == 3
+
+
+def test_a_recipe_shows_what_stands_in_functions_and_transforms():
+    def shown(gamma, size):
+        optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.05))
+        both = in_order([shift_flip(), one_of([cutout(size), mixup()])])
+        return recipe(optimizer, 0.1, loss=losses.focal(gamma), augmentation=both)
+
+    assert differences(shown(2.0, 16), shown(2.0, 16)) == []
+    assert differences(shown(2.0, 16), shown(3.0, 8)) == [
+        "augmentation.in_order.1.transforms.0.size=8, it was 16",
+        "loss.function.gamma=3.0, it was 2.0",
+    ]
 
 
 def test_the_default_callbacks_are_those_of_the_configuration():

@@ -86,9 +86,9 @@ def in_order(transforms: Sequence[Transform]) -> Transform:
     if len(standardizations) > 1:
         raise ValueError("augmentation: only one of the transforms can standardise the images")
 
-    def chained(links, crop=None, rest=None):
+    def chained(in_order, crop=None, rest=None):
         def apply(batch, seed):
-            for transform in links:
+            for transform in in_order:
                 batch = transform(batch, seed)
             return batch
 
