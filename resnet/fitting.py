@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from resnet.run.callbacks import default
+from resnet.run.run import Run
+from resnet.training import checks
 from resnet.training.callbacks import named
 from resnet.training.trainer import Trainer
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from resnet.augmentation.transform import Transform
     from resnet.data.dataset import Dataset
     from resnet.init.run import Init
-    from resnet.run.run import Run
     from resnet.training.callbacks import Callbacks
     from resnet.training.freezing import Freeze
     from resnet.training.losses import AnyLoss
@@ -66,6 +67,7 @@ def fit(
 
     if trainer and options:
         raise TypeError(f"fit: {', '.join(options)} belong to the trainer that is given")
+    checks.kind("run", run, Run | None, "resnet.Run; enter one: with resnet.Run(directory) as run")
     trainer = trainer or Trainer(**{"precision": "auto"} | options)  # whichever was prepared
     with trainer.scope():
         optimizer = optimizer or Adam(1e-3)

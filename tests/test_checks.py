@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import resnet
 from resnet.augmentation import Transform
 from resnet.errors import UserError
 from resnet.internals.keras import all_layers
@@ -14,7 +15,7 @@ from resnet.training import metrics
 from resnet.training.environment import prepare
 from resnet.training.freezing import Freeze
 from resnet.training.optimizers import ScheduleFreeSGD
-from resnet.training.schedules import Plateau, Steps
+from resnet.training.schedules import Cosine, Plateau, Steps
 from resnet.training.trainer import Trainer
 from resnet.training.weights import measure_batch_norm
 from tests.test_fit import fit
@@ -61,6 +62,37 @@ def test_options_out_of_their_range(option, words):
 
 
 # Losses
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"model": resnet_v1}, "model: resnet_v1 is no keras.Model; call what builds one"),
+        (
+            {"dataset": (np.zeros((9, 4, 4, 3)), np.zeros(9))},
+            "dataset: a tuple is no .*make_dataset makes one",
+        ),
+        ({"optimizer": "adam"}, "optimizer: 'adam' is no keras.optimizers.Optimizer; build one"),
+        ({"metrics": ["accuracy"]}, "metrics: a list is no dict of metrics by name"),
+        ({"schedule": Cosine}, "schedule: Cosine is no function of the epoch"),
+        ({"schedule": lambda epoch: -1.0}, "schedule: -1 at epoch 0; expected a factor"),
+        ({"schedule": lambda epoch: float("nan")}, "schedule: nan at epoch 0; expected a factor"),
+        ({"plateau": True}, "plateau: True is no resnet.training.schedules.Plateau"),
+        ({"strategy": "mirrored"}, "strategy: 'mirrored' is no tf.distribute.Strategy"),
+        ({"callbacks": keras.callbacks.TerminateOnNaN()}, "callbacks: TerminateOnNaN alone; expected a list"),
+        ({"run": "outputs"}, "run: 'outputs' is no resnet.Run; enter one"),
+    ],
+)
+def test_arguments_of_another_kind(given, words):
+    arguments = {"model": dense(), "dataset": small_digits(0.2), "epochs": 1, **given}
+    with pytest.raises(UserError, match=words):
+        resnet.fit(**arguments)
+
+
+@pytest.mark.parametrize("rho", [0.0, -0.05, float("nan")])
+def test_a_radius_is_above_0(rho):
+    with pytest.raises(ValueError, match="sam_rho=.*: expected a distance above 0"):
+        Trainer(sam_rho=rho)
 
 
 def mean(targets, logits, training):
@@ -160,6 +192,15 @@ def test_a_model_that_scales_pictures_is_told_that_they_are_normalised(caplog):
     caplog.clear()
     train(dense())
     assert "begins with" not in caplog.text
+
+
+def test_what_a_model_was_compiled_with_is_told_not_to_count(caplog):
+    model = dense()
+    train(model)
+    assert "compiled" not in caplog.text
+    model.compile("adam", "mse")
+    train(model)
+    assert "its optimizer, loss and metrics count for Keras' fit only" in caplog.text
 
 
 def _two_outputs():

@@ -6,11 +6,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
 
+from resnet.errors import UserError
+
 Callbacks = Sequence[keras.callbacks.Callback] | Mapping[str, keras.callbacks.Callback]
 
 
 def named(callbacks: Callbacks) -> dict[str, keras.callbacks.Callback]:
-    """Callbacks by name: as they are given, or by their class where they come in a list."""
+    """Callbacks by name: as they are given, or by their class where they come in a list.
+
+    Raises UserError for a callback alone.
+    """
+    if isinstance(callbacks, keras.callbacks.Callback):
+        raise UserError(
+            f"callbacks: {type(callbacks).__name__} alone; expected a list of callbacks, or a dict"
+        )
     if isinstance(callbacks, dict):
         return dict(callbacks)
     found = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from types import UnionType
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from resnet.data.dataset import Dataset
 from resnet.errors import UserError
 from resnet.internals.keras import all_layers, direction, last_function, number
 from resnet.training.freezing import Freeze
+from resnet.training.schedules import Schedule
 from resnet.training.steps import averages_weights, unscaled
 
 log = logging.getLogger(__name__)
@@ -22,6 +24,12 @@ ONE_REPLICA = {
     "use_ema": "trainer.final_weights=ema",
     "gradient_accumulation_steps": "trainer.accumulate_steps, with a larger trainer.batch_size",
 }
+
+
+def kind(name: str, value: object, kinds: type | UnionType, expected: str) -> None:
+    """An argument is what it is called."""
+    if not isinstance(value, kinds):
+        raise UserError(f"{name}: {_called(value)} is no {expected}")
 
 
 def precision(wanted: str, in_force: str) -> None:
@@ -65,8 +73,19 @@ def batch_size(size: int, replicas: int, parts: int) -> None:
         )
 
 
+def schedule(schedule: Schedule | None) -> None:
+    """It is a function of the epoch, and not what makes one."""
+    if schedule is not None and (isinstance(schedule, type) or not callable(schedule)):
+        raise UserError(
+            f"schedule: {_called(schedule)} is no function of the epoch\n"
+            "give one, as training.schedules.Cosine(epochs)"
+        )
+
+
 def images(dataset: Dataset, batch_size: int) -> None:
     """There are training images enough, which are not the test images."""
+    expected = "resnet.data.Dataset; resnet.data.make_dataset makes one of arrays, resnet.data.npz of a file"
+    kind("dataset", dataset, Dataset, expected)
     if dataset.test is dataset.train:
         raise UserError("data.test_split=null makes all images test images; give a share of them, as 0.2")
     if len(dataset.train) < batch_size:
@@ -78,17 +97,17 @@ def images(dataset: Dataset, batch_size: int) -> None:
 
 def augmentation(augmentation: Transform | None) -> None:
     """It is what follows one shape of function."""
-    if augmentation is not None and not isinstance(augmentation, Transform):
-        raise UserError(
-            f"augmentation: {augmentation!r} is no resnet.augmentation.Transform\n"
-            "make one of a function of a Batch and a seed, or several one with augmentation.in_order"
-        )
+    expected = (
+        "resnet.augmentation.Transform\n"
+        "make one of a function of a Batch and a seed, or several one with augmentation.in_order"
+    )
+    kind("augmentation", augmentation, Transform | None, expected)
 
 
 def model(model: keras.Model, precision: str, dataset: Dataset) -> None:
     """It takes the images, gives a logit for each class, and was built in the precision in force now.
 
-    Warns of one that scales images, which are normalised before.
+    Warns of one that scales images, which are normalised before, and of one that was compiled for Keras' fit.
     """
     images, logits = dataset.image_shape, (dataset.num_classes,)
     takes, gives = _shapes(model, images)
@@ -103,6 +122,8 @@ def model(model: keras.Model, precision: str, dataset: Dataset) -> None:
             "the model ends in a softmax or sigmoid; expected logits, of which the loss takes the softmax\n"
             f"leave it out: Dense({logits[0]}) without an activation, classifier_activation=None of Keras'"
         )
+    if model.compiled:
+        log.warning("the model was compiled: its optimizer, loss and metrics count for Keras' fit only")
     first = next((layer for layer in all_layers(model) if not isinstance(layer, PASSED_THROUGH)), None)
     if isinstance(first, keras.layers.Rescaling | keras.layers.Normalization):
         log.warning(
@@ -122,8 +143,7 @@ def optimizer(
     optimizer: keras.optimizers.Optimizer, model: keras.Model, replicas: int, final_weights: str
 ) -> None:
     """It has a rate that can be multiplied, steps this model on the replicas, and has no second rule."""
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
-        raise UserError(f"optimizer: {optimizer!r} is no keras.optimizers.Optimizer; build one")
+    kind("optimizer", optimizer, keras.optimizers.Optimizer, "keras.optimizers.Optimizer; build one")
     optimizer = unscaled(optimizer)
     try:
         for variable in model.trainable_variables if optimizer.built else ():
@@ -149,6 +169,7 @@ def optimizer(
 
 def metrics(metrics: Mapping[str, object] | None) -> None:
     """The accuracy is among them, where any are given."""
+    kind("metrics", metrics, Mapping | None, "dict of metrics by name")
     if metrics is not None and "accuracy" not in metrics:
         raise UserError(
             "metrics: there is no accuracy, by which runs are judged\n"
@@ -174,8 +195,7 @@ def callbacks(
 ) -> None:
     """Each is one, has the run that it needs, no second rule of final weights, nor another way to go on."""
     for name, callback in callbacks.items():
-        if not isinstance(callback, keras.callbacks.Callback):
-            raise UserError(f"callbacks.{name}: {callback!r} is no keras.callbacks.Callback")
+        kind(f"callbacks.{name}", callback, keras.callbacks.Callback, "keras.callbacks.Callback")
         if getattr(callback, "needs_run", False) and getattr(callback, "run", None) is None:
             raise UserError(f"callbacks.{name} records a run: give run=..., or leave it out")
         if isinstance(callback, keras.callbacks.BackupAndRestore):
@@ -237,6 +257,12 @@ def _gives_probabilities(model, images):
         return last_function(model.outputs[0]) in ("softmax", "sigmoid")
     found = np.array(model(np.zeros((1, *images), np.float32)), np.float32)
     return found.min() >= 0 and abs(found.sum() - 1) < 1e-2
+
+
+def _called(value):
+    if isinstance(value, str | int | float):
+        return repr(value)
+    return getattr(value, "__qualname__", f"a {type(value).__name__}")
 
 
 def _listed(shapes):

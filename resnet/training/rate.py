@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 
@@ -34,7 +36,10 @@ class Rate:
         self.callback_factor = 1.0
 
     def __call__(self, epoch: float) -> dict[str, float]:
-        """`learning_rate` at `epoch` (float, counted from 0) and its factors, by name."""
+        """`learning_rate` at `epoch` (float, counted from 0) and its factors, by name.
+
+        Raises UserError where the schedule gives no factor from 0 on.
+        """
         scheduled, reduced = self._own(epoch)
         factors = {"callback_factor": self.callback_factor} if self.callback_factor != 1 else {}
         return {
@@ -75,5 +80,10 @@ class Rate:
 
     def _own(self, epoch):
         """The optimizer's rate under the schedule, and under the plateau too."""
-        scheduled = self.base * float(self.schedule(epoch))
+        factor = float(self.schedule(epoch))
+        if not 0 <= factor < math.inf:
+            raise UserError(
+                f"schedule: {factor:g} at epoch {epoch:g}; expected a factor of the rate, 0 or more"
+            )
+        scheduled = self.base * factor
         return scheduled, self.plateau.bound(scheduled) if self.plateau else scheduled

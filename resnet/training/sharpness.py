@@ -22,9 +22,13 @@ class SAM:
         rho: how far off the worst weights are sought (Foret et al. 2021, eq. 2).
         adaptive: whether distances are relative to each weight's size but for biases, so that they mean the
             same whatever the scale of the weights (ASAM, Kwon et al. 2021).
+
+    Raises ValueError for a rho that is not above 0.
     """
 
     def __init__(self, rho: float, adaptive: bool = False) -> None:
+        if not rho > 0:
+            raise ValueError(f"sam_rho={rho}: expected a distance above 0, or None for no SAM")
         self.rho, self.adaptive = rho, adaptive
 
     def uphill(self, variables: Sequence[keras.Variable], gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:

@@ -78,9 +78,9 @@ class Trainer:
         strategy: a `tf.distribute.Strategy`, from `distribution`; None for the default one.
         seed: of the order of the images and of their augmentation.
 
-    Raises UserError for an option out of its range, unless `batch_size` divides among the replicas and gives
-    each part an image, and where `prepare` set another precision than this one; ValueError for
-    `sam_adaptive` without a rho.
+    Raises UserError for an option out of its range or of another kind, unless `batch_size` divides among the
+    replicas and gives each part an image, and where `prepare` set another precision than this one; ValueError
+    for a rho that is not above 0, and for `sam_adaptive` without one.
     """
 
     def __init__(
@@ -115,6 +115,9 @@ class Trainer:
             },
             shares={"average_from": average_from, "ema_decay": ema_decay},
         )
+        checks.kind("plateau", plateau, Plateau | None, "resnet.training.schedules.Plateau")
+        expected = "tf.distribute.Strategy; resnet.training.distribution makes them"
+        checks.kind("strategy", strategy, tf.distribute.Strategy | None, expected)
         self.batch_size, self._asked = batch_size, (epochs, max_steps)
         self.epochs, self.max_steps = self._asked  # until a plan changes them
         self.minutes = minutes
@@ -122,7 +125,7 @@ class Trainer:
         self.watch, self.final_weights, self.average_from = watch, final_weights, average_from
         self.ema_decay, self.accumulate_steps = ema_decay, accumulate_steps
         adaptive_has_a_radius(sam_rho, sam_adaptive)
-        self.sharpness = SAM(sam_rho, sam_adaptive) if sam_rho else None
+        self.sharpness = SAM(sam_rho, sam_adaptive) if sam_rho is not None else None
         self.plateau, self.seed, self.deterministic = plateau, seed, deterministic
         self.scale_rate_from, self.synchronize_batch_norm = scale_rate_from, synchronize_batch_norm
         self.strategy = strategy or single()
@@ -159,15 +162,17 @@ class Trainer:
             metrics: by name, as in `training.metrics`; None for the accuracy.
             freeze: a `freezing.Freeze`; None to train all.
 
-        Raises UserError for fewer images than a batch has, for an optimizer that cannot be stepped here, for
-        a model of another precision, for metrics without the accuracy, and where nothing is there that is to
-        be watched.
+        Raises UserError for what is of another kind, for fewer images than a batch has, for an optimizer that
+        cannot be stepped here, for a model of another precision or that gives no logits, for metrics without
+        the accuracy, and where nothing is there that is to be watched.
         """
         self.freeze = freeze or Freeze()
         (self.epochs, self.max_steps), self.planned_steps = self._asked, None
+        checks.kind("model", model, keras.Model, "keras.Model; call what builds one")
         checks.metrics(metrics)
         checks.images(dataset, self.batch_size)
         checks.augmentation(augmentation)
+        checks.schedule(schedule)
         if not model.built:
             with self.scope():
                 model(keras.Input(dataset.image_shape))
