@@ -228,6 +228,10 @@ def test_what_a_callback_monitors_must_be_there():
             keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
             "callbacks.mine.swap_on_epoch=true: .*\ngive false",
         ),
+        (
+            keras.callbacks.SwapEMAWeights(),
+            "callbacks.mine: .*and SGD has none\ngive an optimizer with use_ema=true",
+        ),
     ],
 )
 def test_another_way_to_go_on_or_to_end_is_refused(callback, words):

@@ -198,16 +198,7 @@ def callbacks(
         kind(f"callbacks.{name}", callback, keras.callbacks.Callback, "keras.callbacks.Callback")
         if getattr(callback, "needs_run", False) and getattr(callback, "run", None) is None:
             raise UserError(f"callbacks.{name} records a run: give run=..., or leave it out")
-        if isinstance(callback, keras.callbacks.BackupAndRestore):
-            raise UserError(
-                f"callbacks.{name}: BackupAndRestore brings weights back and begins the schedule anew\n"
-                "leave it out: a run goes on by resume=, in Python by its Run"
-            )
-        if getattr(callback, "swap_on_epoch", False):
-            raise UserError(
-                f"callbacks.{name}.swap_on_epoch=true: a training cut short would end with other weights\n"
-                "give false: what is watched, and what it ends with, are the averages without it"
-            )
+        _ways_of_keras(name, callback, optimizer)
         rule = f"trainer.final_weights={final_weights}" if final_weights != "last" else ""
         if averages_weights(optimizer):
             rule = type(optimizer).__name__
@@ -216,6 +207,27 @@ def callbacks(
                 f"callbacks.{name}.restore_best_weights=true and {rule} are two rules for the final weights\n"
                 f"give callbacks.{name}.restore_best_weights=false, or leave the other"
             )
+
+
+def _ways_of_keras(name, callback, optimizer):
+    """It goes on, and ends, as a training here does."""
+    if isinstance(callback, keras.callbacks.BackupAndRestore):
+        raise UserError(
+            f"callbacks.{name}: BackupAndRestore brings weights back and begins the schedule anew\n"
+            "leave it out: a run goes on by resume=, in Python by its Run"
+        )
+    if not isinstance(callback, keras.callbacks.SwapEMAWeights):
+        return
+    if callback.swap_on_epoch:
+        raise UserError(
+            f"callbacks.{name}.swap_on_epoch=true: a training cut short would end with other weights\n"
+            "give false: what is watched, and what it ends with, are the averages without it"
+        )
+    if not unscaled(optimizer).use_ema:
+        raise UserError(
+            f"callbacks.{name}: SwapEMAWeights swaps averages in, and {type(optimizer).__name__} has none\n"
+            "give an optimizer with use_ema=true, or in its place trainer.final_weights=ema"
+        )
 
 
 def monitors(
