@@ -517,6 +517,14 @@ def test_a_recipe_shows_what_stands_in_functions_and_transforms():
         "loss.function.gamma=3.0, it was 2.0",
     ]
 
+    class Own(keras.losses.Loss):
+        def __init__(self, weight):
+            super().__init__()
+            self.weight = weight
+
+    of_losses = [recipe(keras.optimizers.SGD(), 0.1, loss=Own(weight)) for weight in (1.0, 2.0)]
+    assert differences(*of_losses) == ["loss.weight=2.0, it was 1.0"]
+
 
 def test_the_default_callbacks_are_those_of_the_configuration():
     config = OmegaConf.load(ROOT / "conf" / "callbacks" / "default.yaml")

@@ -95,6 +95,14 @@ def test_what_takes_numbers_of_classes_is_refused(classes):
         metrics.built({"sparse": keras.metrics.SparseCategoricalAccuracy()}, classes)
 
 
+def test_a_metric_that_fails_without_a_word_is_named():
+    def silent(targets, logits):
+        raise AssertionError
+
+    with pytest.raises(UserError, match=r"metrics.own cannot take .*: AssertionError"):
+        metrics.built({"own": silent}, 8)
+
+
 def test_shares_of_a_class_by_hand():
     """Half an image of each of two classes, of which the first is predicted; then a whole one of it."""
     found = {"balanced": metrics.BalancedAccuracy(), "calibration": metrics.CalibrationError(bins=2)}

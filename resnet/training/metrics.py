@@ -86,9 +86,10 @@ def built(metrics: Mapping[str, Metric], num_classes: int) -> dict[str, keras.me
         try:
             update(metric, batch, batch)
         except Exception as error:  # one's own can raise anything
+            said = str(error).strip().splitlines() or [type(error).__name__]
             raise UserError(
                 f"metrics.{name} cannot take targets and logits, both (B, {num_classes}): "
-                f"{str(error).strip().splitlines()[0]}\n"
+                f"{said[0]}\n"
                 "targets are one-hot, for which Keras' have Categorical in their names, not Sparse"
             ) from error
         metric.reset_state()

@@ -21,8 +21,7 @@ def recipe(optimizer: keras.optimizers.Optimizer, rate: float, **parts: Any) -> 
     it closes over, of one of Keras' objects what its `get_config` says. Functions and transforms in a part
     are shown with it. `rate` is the optimizer's own learning rate, before any factor.
     """
-    of_optimizer = {**_shown(unscaled(optimizer)), "learning_rate": rate}
-    of_optimizer.pop("name", None)  # it counts those of a process
+    of_optimizer = _shown(unscaled(optimizer)) | {"learning_rate": rate}
     return {name: _plain(_shown(part)) for name, part in {"optimizer": of_optimizer, **parts}.items()}
 
 
@@ -31,7 +30,10 @@ def _shown(part):
         return part or {}
     kind = {"kind": getattr(part, "__qualname__", type(part).__name__)}
     if isinstance(part, keras.losses.Loss | keras.optimizers.Optimizer):
-        return kind | part.get_config()
+        own = vars(part) if isinstance(part, keras.losses.Loss) else {}  # an optimizer's say how far it is
+        shown = {**own, **part.get_config()}
+        shown.pop("name", None)  # it counts those of a process
+        return kind | shown
     function = getattr(part, "apply", part)
     closed_over = inspect.getclosurevars(function).nonlocals if inspect.isfunction(function) else {}
     attributes = {
