@@ -58,10 +58,10 @@ def start(command, environments, cwd):
     ]
 
 
-def finish(processes):
-    """Exit codes and outputs, once all have ended; kills what has not after four minutes."""
+def finish(processes, seconds=240):
+    """Exit codes and outputs, once all have ended; kills what has not after `seconds`."""
     try:
-        outputs = [process.communicate(timeout=240)[0] for process in processes]
+        outputs = [process.communicate(timeout=seconds)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -137,7 +137,7 @@ def test_killed_or_stopped_and_started_again_it_is_the_uninterrupted_training(tm
     chief, other = processes = started(tmp_path / "parts")
     wait_for(processes, 10)
     other.kill()
-    (code, _), (output, _) = finish(processes)
+    (code, _), (output, _) = finish(processes, seconds=60)
     assert code == 1
     assert "another worker is gone" in output.splitlines()[-1]
     assert result(run)["status"] == "failed"
@@ -145,7 +145,7 @@ def test_killed_or_stopped_and_started_again_it_is_the_uninterrupted_training(tm
     chief, other = processes = started(tmp_path / "parts")
     wait_for(processes, newest(run / "checkpoints")[1]["step"] + 10)
     other.send_signal(signal.SIGTERM)
-    codes, outputs = finish(processes)
+    codes, outputs = finish(processes, seconds=60)
     assert codes == [143, 143], outputs
     assert "resume=" in outputs[0]
 

@@ -189,7 +189,7 @@ def records(file):
 
 def whole(file):
     """The records of a finished run, which another process writes and may still be writing."""
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 30
     while not (found := list(records(file))) or not found[-1].HasField("exit"):
         assert time.monotonic() < deadline, "the run has no end"
         time.sleep(0.1)

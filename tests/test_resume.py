@@ -105,7 +105,7 @@ def test_asked_to_stop_it_saves_and_tells_how_to_go_on(number, code, tmp_path):
     process = start(*RUN, *many, cwd=tmp_path, preexec_fn=as_in_a_shell)
     wait_for(process, lambda: len(rows_so_far(tmp_path / "run")) > 2)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == code, output
     assert f"resume={tmp_path / 'run'}" in output
     assert "Traceback" not in output
@@ -129,7 +129,7 @@ def test_a_second_interrupt_ends_at_once(tmp_path):
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
-    process.communicate(timeout=30)
+    process.communicate(timeout=5)
     assert process.returncode == 130
 
 

@@ -88,7 +88,7 @@ def test_tensorboard_serves_the_scalars(tmp_path):
     server = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:
         port = next(m[1] for line in server.stderr if (m := re.search(r"http://\S*?:(\d+)", line)))
-        deadline = time.time() + 240
+        deadline = time.time() + 60
         while not (tags := served(port)) and time.time() < deadline:
             time.sleep(0.5)
     finally:
