@@ -34,3 +34,8 @@ def decoration(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         log.warning("%s cannot be shown: %s: %s", what, type(error).__name__, error)
+
+
+def first_line(error: BaseException) -> str:
+    """Of what an error says; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

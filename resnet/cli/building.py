@@ -9,6 +9,7 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_object
 
 from resnet.cli.ranges import PLACES
+from resnet.errors import first_line
 
 CALL = re.compile(
     r"Error in call to target '(?P<target>[^']+)':\n.*?(?:\nfull_key: (?P<key>\S+))?", re.DOTALL
@@ -33,7 +34,7 @@ def _why_not(error):
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames[-1:] if not f.filename.startswith("<") and "site-packages" not in f.filename]
     place = "".join(f" ({frame.filename}, line {frame.lineno})" for frame in own)
-    return f"{type(error).__name__}: {str(error).splitlines()[0]}{place}"
+    return f"{type(error).__name__}: {first_line(error)}{place}"
 
 
 def _of_call(error):

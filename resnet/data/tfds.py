@@ -12,7 +12,7 @@ import numpy as np
 from resnet.data.dataset import Dataset, make_dataset, source
 from resnet.data.encoded import Encoded
 from resnet.data.picture import read_picture
-from resnet.errors import UserError
+from resnet.errors import UserError, first_line
 
 
 @source
@@ -64,9 +64,7 @@ def _prepared(name, dir):
         builder = tensorflow_datasets.builder(name, data_dir=dir and str(dir), file_format="array_record")
         builder.download_and_prepare()
     except Exception as error:  # each set has its own
-        raise UserError(
-            f"data.name={name}: TensorFlow Datasets: {str(error).strip().splitlines()[0]}"
-        ) from error
+        raise UserError(f"data.name={name}: TensorFlow Datasets: {first_line(error)}") from error
     kinds = tensorflow_datasets.features
     features = builder.info.features.items()
     images = [key for key, feature in features if isinstance(feature, kinds.Image)]

@@ -13,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 
-from resnet.errors import UserError
+from resnet.errors import UserError, first_line
 from resnet.models.imagenet import resnet_imagenet
 from resnet.models.stacking import stack, unstack
 from resnet.models.vgg import vgg
@@ -130,7 +130,7 @@ def _has_top(file):
 
 
 def _unavailable(name, file, error):
-    reason = str(error).strip().splitlines()[0]
+    reason = first_line(error)
     url = re.search(r"https?://\S+/([\w.]+\.h5)", reason)
     if file is not None or not url:
         return f"{name} cannot be read: {reason}"

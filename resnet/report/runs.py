@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from resnet.errors import UserError
+from resnet.errors import UserError, first_line
 from resnet.files import UNREADABLE, read_arrays
 from resnet.report import statistics
 from resnet.report.statistics import NoVerdict
@@ -205,7 +205,7 @@ def read(directories: Iterable[Path]) -> tuple[list[Run], list[str]]:
         try:
             runs.append(Run(directory))
         except UserError as error:
-            unreadable.append(f"{directory} is left out: {str(error).splitlines()[0]}")
+            unreadable.append(f"{directory} is left out: {first_line(error)}")
         except UNREADABLE as error:
             unreadable.append(f"{directory} is left out, it cannot be read: {type(error).__name__} {error}")
     return runs, unreadable

@@ -124,14 +124,15 @@ def model(model: keras.Model, precision: str, dataset: Dataset) -> None:
         )
     if model.compiled:
         log.warning("the model was compiled: its optimizer, loss and metrics count for Keras' fit only")
-    first = next((layer for layer in all_layers(model) if not isinstance(layer, PASSED_THROUGH)), None)
+    layers = all_layers(model)
+    first = next((layer for layer in layers if not isinstance(layer, PASSED_THROUGH)), None)
     if isinstance(first, keras.layers.Rescaling | keras.layers.Normalization):
         log.warning(
             "the model begins with %s (%s), and images are normalised before, as data.normalization says; "
             "leave it out",
             *(type(first).__name__, first.name),
         )
-    kinds = {layer.compute_dtype for layer in all_layers(model) if isinstance(layer, keras.layers.Conv2D)}
+    kinds = {layer.compute_dtype for layer in layers if isinstance(layer, keras.layers.Conv2D)}
     if kinds and precision not in kinds:
         raise UserError(
             f"the model was built in {min(kinds)}, and the precision was set to {precision} later\n"

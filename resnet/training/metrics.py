@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from resnet.errors import UserError
+from resnet.errors import UserError, first_line
 
 Metric: TypeAlias = keras.metrics.Metric | Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -86,10 +86,9 @@ def built(metrics: Mapping[str, Metric], num_classes: int) -> dict[str, keras.me
         try:
             update(metric, batch, batch)
         except Exception as error:  # one's own can raise anything
-            said = str(error).strip().splitlines() or [type(error).__name__]
             raise UserError(
                 f"metrics.{name} cannot take targets and logits, both (B, {num_classes}): "
-                f"{said[0]}\n"
+                f"{first_line(error)}\n"
                 "targets are one-hot, for which Keras' have Categorical in their names, not Sparse"
             ) from error
         metric.reset_state()
